@@ -1,0 +1,23 @@
+"""attnprof: what 2-D self-attention costs on your GPU, and which variant to use instead."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attnprof.attention import SelfAttention2d
+    from attnprof.api import sweep
+
+__version__ = "0.1.0"
+__all__ = ["SelfAttention2d", "__version__", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that the command line answers `--help` and reports without importing torch or pandas.
+    if name == "SelfAttention2d":
+        from attnprof.attention import SelfAttention2d
+
+        return SelfAttention2d
+    if name == "sweep":
+        from attnprof.api import sweep
+
+        return sweep
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,19 @@
+"""2-D self-attention blocks: usable with nothing else of attnprof, depending on torch alone."""
+
+from typing import TYPE_CHECKING, Any
+
+from attnprof.attention.registry import COMPONENTS, Component, Strategy, StrategyError, parse_strategy
+
+if TYPE_CHECKING:
+    from attnprof.attention.block import SelfAttention2d
+
+__all__ = ["COMPONENTS", "Component", "SelfAttention2d", "Strategy", "StrategyError", "parse_strategy"]
+
+
+def __getattr__(name: str) -> Any:
+    # Names and facts about strategies answer without torch; the module itself needs it.
+    if name == "SelfAttention2d":
+        from attnprof.attention.block import SelfAttention2d
+
+        return SelfAttention2d
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,27 @@
+"""The plain two-matrix form: the oracle of all other strategies, and what most users have today."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attnprof.attention.projections import Projections
+
+
+def naive(p: Projections) -> tuple[Tensor, Tensor]:
+    """softmax(q^T k) over all keys for all queries at once.
+
+    Written line by line as the widespread SAGAN block writes it, in one function: `scores` and
+    `attention` both live until it returns, so its peak is that of a user's own block.
+
+    Returns:
+        The block's output (B, C, H, W) and the attention map (B, N, M), rows summing to 1.
+    """
+    query = p.query().transpose(1, 2)  # (B, N, E)
+    key = p.key()  # (B, E, M)
+    scores = torch.bmm(query, key)  # (B, N, M)
+    attention = torch.softmax(scores, dim=-1)
+    value = p.value()  # (B, C, M)
+    out = torch.bmm(value, attention.transpose(1, 2))  # (B, C, N)
+    out = out.view(p.x.shape)
+    return p.gamma * out + p.x, attention

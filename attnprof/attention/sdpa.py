@@ -1,0 +1,90 @@
+"""torch's scaled_dot_product_attention: as one would write it, and laid out so that it pays.
+
+The block's query and key have E = C / 8 channels and its value has C. PyTorch's flash kernels want
+equal head dims, and every fused kernel wants the last dim contiguous (ATen
+native/transformers/sdp_utils_cpp.h, native/transformers/cuda/sdp_utils.cpp); otherwise the math
+kernel runs, silently, and the N x N weights are back. SAGAN has no 1 / sqrt(d): `scale=1`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attnprof.attention.projections import Projections
+
+_ALIGNMENT = 8  # flash and memory-efficient kernels take head dims that divide by this in any dtype
+_MAX_HEAD_DIM = 256  # flash: native/transformers/cuda/sdp_utils.cpp, check_head_dim_size_flash
+
+
+def sdpa(p: Projections) -> tuple[Tensor, None]:
+    """The call a user writes on conv outputs: permuted views as they come, one head.
+
+    Returns:
+        The block's output (B, C, H, W); there is no attention map.
+    """
+    query = p.query().transpose(1, 2).unsqueeze(1)  # (B, 1, N, E)
+    key = p.key().transpose(1, 2).unsqueeze(1)  # (B, 1, M, E)
+    value = p.value().transpose(1, 2).unsqueeze(1)  # (B, 1, M, C)
+    out = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, 1, N, C)
+    return p.residual(out.squeeze(1).transpose(1, 2).contiguous()), None
+
+
+def sdpa_pad(p: Projections) -> tuple[Tensor, None]:
+    """Query and key zero-padded to the value dim: zeros add nothing to a score, so it is exact.
+
+    Value dims beyond a kernel's limit become as few equal heads as fit it. Where no flash kernel
+    takes the dtype (float32 on CUDA) the memory-efficient kernel runs, which takes unequal dims:
+    there the padding stops at its alignment.
+
+    Returns:
+        The block's output (B, C, H, W); there is no attention map.
+    """
+    query, key, value = p.query(), p.key(), p.value()
+    channels = value.shape[1]
+    heads = -(-channels // _MAX_HEAD_DIM)
+    value_dim = _aligned(-(-channels // heads))
+    flash = value.device.type == "cpu" or value.dtype in (torch.float16, torch.bfloat16)
+    query_dim = max(value_dim, _aligned(query.shape[1])) if flash else _aligned(query.shape[1])
+    return p.residual(_heads_of_value(query, key, value, query_dim, value_dim)), None
+
+
+def sdpa_split(p: Projections) -> tuple[Tensor, None]:
+    """The value's columns as C / E heads that share one query and key: each output column needs
+    only its own value column, so it is exact.
+
+    Returns:
+        The block's output (B, C, H, W); there is no attention map.
+    """
+    query, key, value = p.query(), p.key(), p.value()
+    dim = _aligned(query.shape[1])
+    return p.residual(_heads_of_value(query, key, value, dim, dim)), None
+
+
+def _heads_of_value(query: Tensor, key: Tensor, value: Tensor, query_dim: int, value_dim: int) -> Tensor:
+    """Attention with the value split into heads of `value_dim` columns; (B, C, N).
+
+    Args:
+        query: (B, E, N), padded with zeros to `query_dim`.
+        key: (B, E, M), likewise.
+        value: (B, C, M), padded with zeros to a whole number of heads.
+    """
+    batch, channels, _ = value.shape
+    heads = -(-channels // value_dim)
+    q, k = (_padded_rows(t, query_dim).unsqueeze(1).expand(-1, heads, -1, -1) for t in (query, key))
+    if channels % value_dim:
+        value = F.pad(value, (0, 0, 0, heads * value_dim - channels))
+    v = value.unflatten(1, (heads, value_dim)).transpose(2, 3).contiguous()  # (B, heads, M, value_dim)
+    out = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (B, heads, N, value_dim)
+    return out.transpose(2, 3).reshape(batch, heads * value_dim, -1)[:, :channels]
+
+
+def _padded_rows(columns: Tensor, dim: int) -> Tensor:
+    """(B, E, N) -> contiguous (B, N, dim), zeros behind the first E."""
+    rows = columns.transpose(1, 2)
+    return F.pad(rows, (0, dim - rows.shape[2])).contiguous()
+
+
+def _aligned(dim: int) -> int:
+    return -(-dim // _ALIGNMENT) * _ALIGNMENT

@@ -1,0 +1,86 @@
+"""How large a tile of the N x M score matrix should be on this device."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_MIN_ROWS = 64  # below this a matrix product no longer fills a core's vector units or a GPU's tiles
+_DEFAULT_CACHE_BYTES = 32 * 2**20
+_CUDA_TILE_BYTES = 128 * 2**20  # enough rows for a full wave on the largest cards
+_CUDA_FREE_SHARE = 16  # of the free memory, at most one part in this many
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The part of a (B, N, M) score matrix that exists at one time: images x queries x keys."""
+
+    images: int
+    queries: int
+    keys: int
+
+
+def row_tile(query: Tensor, key: Tensor, rows: int | None) -> Tile:
+    """Whole rows of scores: `rows` queries (chosen from cache and free memory if None) times all keys.
+
+    Args:
+        query: (B, E, N).
+        key: (B, E, M).
+    """
+    batch, _, queries = query.shape
+    keys = key.shape[2]
+    budget = _tile_elements(query)
+    if rows is None:
+        rows = max(_MIN_ROWS, budget // max(1, keys) // _MIN_ROWS * _MIN_ROWS)
+    rows = min(rows, queries)
+    return Tile(_images(budget, rows * keys, batch), rows, keys)
+
+
+def square_tile(query: Tensor, key: Tensor, sizes: tuple[int, int] | None) -> Tile:
+    """`sizes` queries times keys (a square chosen from cache and free memory if None).
+
+    Args:
+        query: (B, E, N).
+        key: (B, E, M).
+    """
+    batch = query.shape[0]
+    budget = _tile_elements(query)
+    side = max(_MIN_ROWS, int(budget**0.5) // _MIN_ROWS * _MIN_ROWS)
+    rows, columns = sizes or (side, side)
+    rows, columns = min(rows, query.shape[2]), min(columns, key.shape[2])
+    return Tile(_images(budget, rows * columns, batch), rows, columns)
+
+
+def _images(budget: int, per_image: int, batch: int) -> int:
+    return max(1, min(batch, budget // max(1, per_image)))
+
+
+def _tile_elements(like: Tensor) -> int:
+    # Scores are held in float32 for half-precision inputs.
+    return _tile_bytes(like.device) // max(4, like.element_size())
+
+
+def _tile_bytes(device: torch.device) -> int:
+    if device.type != "cuda":
+        # A tile is written and read back several times: it should stay in the last-level cache,
+        # beside the value columns and in training a second tile.
+        return min(max(_last_level_cache_bytes() // 8, 2**20), 16 * 2**20)
+    free, _ = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(_CUDA_TILE_BYTES, max(2**20, (free + cached) // _CUDA_FREE_SHARE))
+
+
+@lru_cache(maxsize=1)
+def _last_level_cache_bytes() -> int:
+    """Linux's sysfs states it (Documentation/ABI/testing/sysfs-devices-system-cpu); elsewhere assumed."""
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text().strip() if os.access(path, os.R_OK) else ""
+        if text[:-1].isdigit() and text[-1] in "KM":
+            sizes.append(int(text[:-1]) * {"K": 2**10, "M": 2**20}[text[-1]])
+    return max(sizes, default=_DEFAULT_CACHE_BYTES)

@@ -1,0 +1,210 @@
+"""What to measure: workloads, cases, and the order in which a sweep runs them. Needs no torch."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from attnprof.attention.registry import Strategy, StrategyError, parse_strategy
+from attnprof.errors import AttnprofError
+
+MODES = ("forward", "train")
+DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "fp64": 8}
+
+DEFAULT_STRATEGIES = (
+    "naive", "naive+checkpoint", "chunked", "online", "sdpa", "sdpa-pad", "sdpa-split", "pooled:2",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The block's input and what is done with it: everything of a case but the strategy.
+
+    Attributes:
+        batch, channels, height, width: the input is (B, C, H, W).
+        dtype: `fp32`, `fp16`, `bf16` or `fp64`.
+        mode: `forward` (no gradients) or `train` (forward, and backward to input and parameters).
+        reduction: C / (channels of query and key).
+    """
+
+    batch: int
+    channels: int
+    height: int
+    width: int
+    dtype: str = "fp32"
+    mode: str = "forward"
+    reduction: int = 8
+
+    @property
+    def positions(self) -> int:
+        """N = H * W."""
+        return self.height * self.width
+
+    @property
+    def flops(self) -> int:
+        """Of the plain block's matrix products, for planning; measured cases use torch's counter.
+
+        A product (a, b) x (b, c) counts 2abc. Backward of a product is two of the same size.
+        """
+        c, e, n = self.channels, self.channels // self.reduction, self.positions
+        forward = 2 * self.batch * n * (c * (2 * e + c) + n * (e + c))
+        return forward * 3 if self.mode == "train" else forward
+
+    def __str__(self) -> str:
+        return f"{self.batch}x{self.channels}x{self.height}x{self.width} {self.dtype} {self.mode}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One workload computed by one strategy (its canonical spelling)."""
+
+    workload: Workload
+    strategy: str
+
+    @property
+    def parsed(self) -> Strategy:
+        return parse_strategy(self.strategy)
+
+    @property
+    def unsupported_reason(self) -> str | None:
+        """Why this combination means nothing, or None."""
+        precision = self.parsed.precision_name
+        if precision and self.workload.dtype != "fp32":
+            return f"{precision} changes the precision of an fp32 workload; this one is {self.workload.dtype}"
+        return None
+
+    def implies_out_of_memory(self, other: Case) -> bool:
+        """Whether `other` cannot fit if this case did not: the same series, no dimension smaller."""
+        mine, theirs = self.workload, other.workload
+        return (
+            self.strategy == other.strategy
+            and (mine.mode, mine.dtype, mine.reduction) == (theirs.mode, theirs.dtype, theirs.reduction)
+            and mine.batch <= theirs.batch
+            and mine.channels <= theirs.channels
+            and mine.positions <= theirs.positions
+            and mine != theirs
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"strategy": self.strategy, **asdict(self.workload)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Case:
+        """Raises TypeError on fields that do not fit."""
+        fields = dict(fields)
+        return cls(strategy=str(fields.pop("strategy", "")), workload=Workload(**fields))
+
+    def __str__(self) -> str:
+        return f"{self.strategy} {self.workload}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cases in the order in which they run: the smallest workloads first."""
+
+    cases: tuple[Case, ...]
+
+    def estimated_seconds(self, flops_per_second: float, seconds_per_case: float) -> float:
+        return sum(estimated_seconds(case, flops_per_second, seconds_per_case) for case in self.cases)
+
+
+def estimated_seconds(case: Case, flops_per_second: float, seconds_per_case: float) -> float:
+    """A rough guess for planning: two steps for memory, one for exactness, the rest for latency.
+
+    Assumes that a step runs at half of the matrix-product rate, which the memory traffic of the
+    plain form does not reach and the fused forms exceed.
+    """
+    step = case.workload.flops / (0.5 * flops_per_second)
+    return 0.15 + 3 * step + max(seconds_per_case, 4 * step)
+
+
+def make_plan(
+    *,
+    sizes: Sequence[tuple[int, int]],
+    batches: Sequence[int],
+    channels: Sequence[int],
+    strategies: Sequence[str],
+    modes: Sequence[str],
+    dtypes: Sequence[str],
+    reduction: int = 8,
+) -> Plan:
+    """Every combination once, ordered by work.
+
+    Raises:
+        AttnprofError: an empty list, an unknown name or a value that is out of range.
+    """
+    for name, values in {"hw": sizes, "batch": batches, "channels": channels, "strategy": strategies,
+                         "mode": modes, "dtype": dtypes}.items():  # fmt: skip
+        if not values:
+            raise AttnprofError(f"nothing to run: {name} is empty")
+    _require_known("mode", modes, MODES)
+    _require_known("dtype", dtypes, DTYPE_BYTES)
+    for name, numbers in {"hw": itertools.chain(*sizes), "batch": batches, "channels": channels,
+                          "reduction": [reduction]}.items():  # fmt: skip
+        for number in numbers:
+            if number < 1:
+                raise AttnprofError(f"{name}: {number} is not a positive whole number")
+    for count in channels:
+        if count % reduction:
+            raise AttnprofError(
+                f"channels: {count} is not divisible by {reduction}; choose other channels, or a reduction that "
+                f"divides them (--reduction)"
+            )
+    try:
+        spellings = list(dict.fromkeys(str(parse_strategy(text)) for text in strategies))
+    except StrategyError as error:
+        raise AttnprofError(str(error)) from None
+    workloads = {
+        Workload(batch, count, height, width, dtype, mode, reduction)
+        for batch, count, (height, width), dtype, mode in itertools.product(batches, channels, sizes, dtypes, modes)
+    }
+    ordered = sorted(workloads, key=lambda w: (w.flops, w.mode, w.dtype, w.batch, w.channels, w.height))
+    return Plan(tuple(Case(workload, spelling) for workload in ordered for spelling in spellings))
+
+
+def parse_sizes(text: str) -> list[tuple[int, int]]:
+    """`"64,64x96"` -> [(64, 64), (64, 96)].
+
+    Raises:
+        AttnprofError: an entry is neither H nor HxW.
+    """
+    sizes = []
+    for entry in parse_names(text, "hw"):
+        match = re.fullmatch(r"([0-9]+)(?:[xX]([0-9]+))?", entry)
+        if not match:
+            raise AttnprofError(f"hw: {entry!r} is not a size; write 64 or 64x96")
+        sizes.append((int(match[1]), int(match[2] or match[1])))
+    return sizes
+
+
+def parse_numbers(text: str, name: str) -> list[int]:
+    """`"1,4"` -> [1, 4].
+
+    Raises:
+        AttnprofError: an entry is not a whole number.
+    """
+    for entry in parse_names(text, name):
+        if not re.fullmatch(r"[0-9]+", entry):
+            raise AttnprofError(f"{name}: {entry!r} is not a positive whole number")
+    return [int(entry) for entry in parse_names(text, name)]
+
+
+def parse_names(text: str, name: str) -> list[str]:
+    """`"a,b"` -> ["a", "b"].
+
+    Raises:
+        AttnprofError: nothing between the commas.
+    """
+    entries = [entry.strip() for entry in text.split(",")]
+    if not all(entries):
+        raise AttnprofError(f"{name}: {text!r} has an empty entry; separate values by single commas")
+    return entries
+
+
+def _require_known(name: str, values: Iterable[str], known: Iterable[str]) -> None:
+    for value in values:
+        if value not in known:
+            raise AttnprofError(f"{name}: {value!r} is not one of {', '.join(known)}")
