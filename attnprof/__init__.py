@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from attnprof.attention import SelfAttention2d
     from attnprof.api import sweep
 
-__version__ = "0.1.0"
+from attnprof.version import __version__
 __all__ = ["SelfAttention2d", "__version__", "sweep"]
 
 

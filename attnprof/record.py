@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -19,6 +19,8 @@ from attnprof.errors import AttnprofError
 from attnprof.plan import Case
 
 SCHEMA = 1
+SPREAD = 0.1  # of a latency: IQR / median, up to which it counts as steady
+_LINE_START = b'{"schema":'
 
 
 class Outcome(str, Enum):
@@ -79,6 +81,11 @@ class Latency:
     runs_per_sample: int
     median_seconds: float
     iqr_seconds: float
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the samples are too few or too far apart to trust the median to a tenth."""
+        return len(self.samples_seconds) < 2 or self.iqr_seconds > SPREAD * self.median_seconds
 
 
 @dataclass(frozen=True)
@@ -220,7 +227,7 @@ class RecordFile:
             if path.exists() and path.stat().st_size:
                 if not resume:
                     raise AttnprofError(f"{path} exists: add --resume to continue it, or choose another --out")
-                self.records = list(read_records(path, drop_cut_line=True))
+                self.records = read_records(path, drop_cut_line=True)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = path.open("a", encoding="utf-8")
         except OSError as error:
@@ -262,22 +269,26 @@ class RecordFile:
                 pass
 
 
-def read_records(path: Path, *, drop_cut_line: bool = False) -> Iterator[Record]:
+def read_records(path: Path, *, drop_cut_line: bool = False) -> list[Record]:
     """The records of a file, the newest last.
 
     Args:
         drop_cut_line: remove from the file a last line that a crash cut short.
 
     Raises:
-        AttnprofError: a line is not a record.
+        AttnprofError: a line is not a record; the file is left as it is.
         OSError: the file cannot be read or, with `drop_cut_line`, written.
     """
     content = path.read_bytes()
     whole, _, cut = content.rpartition(b"\n")
-    if cut and drop_cut_line:
-        os.truncate(path, len(content) - len(cut))
+    records = []
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
         try:
-            yield Record.from_line(line.decode("utf-8"))
+            records.append(Record.from_line(line.decode("utf-8")))
         except ValueError as error:
             raise AttnprofError(f"{path}, line {number}: {error}; choose another file") from None
+    if cut and not cut.startswith(_LINE_START[: len(cut)]):
+        raise AttnprofError(f"{path} is not a file of attnprof records; choose another file")
+    if cut and drop_cut_line:
+        os.truncate(path, len(content) - len(cut))
+    return records

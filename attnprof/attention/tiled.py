@@ -8,6 +8,9 @@ recomputes each tile's weights as exp(scores - lse) and keeps nothing of size N 
     P = exp(S - lse)            dV = P^T dO
     dP = dO V^T                 D  = rowsum(dO * O)
     dS = P * (dP - D)           dQ = dS K,  dK = dS^T Q
+
+The skip connection, y = gamma * O + x, is part of it: dO = gamma * dy would be one more map of the
+size of x. Instead all of the above is computed with dy, and gamma scales the results.
 """
 
 from __future__ import annotations
@@ -49,26 +52,33 @@ def _attend(p: Projections, query: Tensor, key: Tensor, tile: Tile) -> Tensor:
     # what autocast would add are casts of whole tiles.
     value = p.value()
     with torch.autocast(query.device.type, enabled=False):
-        attended: Tensor = _TiledAttention.apply(query, key, value, tile)
-    return p.residual(attended)
+        return _TiledAttention.apply(p.x, p.gamma, query, key, value, tile)  # type: ignore[no-any-return]
 
 
 class _TiledAttention(torch.autograd.Function):
-    """(B, E, N), (B, E, M), (B, C, M) -> (B, C, N)."""
+    """(B, C, H, W), (1,), (B, E, N), (B, E, M), (B, C, M) -> (B, C, H, W)."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, tile: Tile) -> Tensor:
-        needs_lse = any(ctx.needs_input_grad)
-        out, lse = _forward(query, key, value, tile, needs_lse)
-        ctx.tile = tile
-        ctx.save_for_backward(query, key, value, out, lse)
-        return out
+    def forward(ctx: Any, x: Tensor, gamma: Tensor, query: Tensor, key: Tensor, value: Tensor, tile: Tile) -> Tensor:
+        training = any(ctx.needs_input_grad)
+        out, lse = _forward(query, key, value, tile, needs_lse=training)
+        if not training and x.is_contiguous() and x.dtype == out.dtype == gamma.dtype:
+            return out.mul_(gamma).view(x.shape).add_(x)
+        if training:
+            ctx.tile = tile
+            ctx.save_for_backward(gamma, query, key, value, out, lse)
+        return torch.addcmul(x, gamma, out.view(x.shape))
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        gamma, query, key, value, out, lse = ctx.saved_tensors
+        slope = grad.flatten(2).to(value.dtype)
         with torch.autocast(grad.device.type, enabled=False):
-            return *_backward(grad, *ctx.saved_tensors, ctx.tile), None
+            *grads, row_dot = _backward(slope, query, key, value, out, lse, ctx.tile)
+        for unscaled in grads:
+            unscaled.mul_(gamma)
+        return grad, row_dot.sum().to(gamma.dtype).view(gamma.shape), *grads, None
 
 
 class _Buffer:
@@ -137,7 +147,8 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, tile: Tile, needs_lse: b
 
 def _backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, tile: Tile
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients for `grad` (B, C, N) as that of `out`, and its dot product with `out`, (B, N)."""
     batch, _, n_queries = query.shape
     n_keys = key.shape[2]
     # The tiles lie transposed to forward's, (keys, queries): a chunk of keys against all queries gives
@@ -147,21 +158,21 @@ def _backward(
     grad_key = key.new_empty(key.shape)
     grad_value = value.new_empty(value.shape)
     weights_buffer, scores_buffer = _Buffer(query, across), _Buffer(query, across)
+    row_dot = _row_dot(grad, out, lse.dtype)
     for images in _chunks(batch, across.images):
         q, k, v, g = query[images], key[images], value[images], grad[images]
         k_rows, v_rows = k.transpose(1, 2), v.transpose(1, 2)
         q_rows, g_rows = _rows(q), _rows(g)
-        row_lse = lse[images].unsqueeze(1)
-        row_dot = _row_dot(g, out[images], lse.dtype, across.queries).unsqueeze(1)
+        image_lse, image_dot = lse[images].unsqueeze(1), row_dot[images].unsqueeze(1)
         sum_query = torch.zeros_like(q, dtype=lse.dtype)
         for columns in _chunks(n_keys, across.keys):
             sum_key: Tensor | None = None
             sum_value: Tensor | None = None
             for rows in _chunks(n_queries, across.queries):
                 weights = weights_buffer.product(k_rows[:, columns], q[:, :, rows])
-                weights.sub_(row_lse[:, :, rows]).exp_()
+                weights.sub_(image_lse[:, :, rows]).exp_()
                 slopes = scores_buffer.product(v_rows[:, columns], g[:, :, rows])
-                slopes.sub_(row_dot[:, :, rows]).mul_(weights)
+                slopes.sub_(image_dot[:, :, rows]).mul_(weights)
                 p, ds = weights_buffer.operand(weights), scores_buffer.operand(slopes)
                 sum_value = _plus(sum_value, torch.bmm(p, g_rows[:, rows]))
                 sum_key = _plus(sum_key, torch.bmm(ds, q_rows[:, rows]))
@@ -170,7 +181,7 @@ def _backward(
             grad_key[images, :, columns] = sum_key.transpose(1, 2)
             grad_value[images, :, columns] = sum_value.transpose(1, 2)
         grad_query[images] = sum_query
-    return grad_query, grad_key, grad_value
+    return grad_query, grad_key, grad_value, row_dot
 
 
 def _transposed(tile: Tile, n_queries: int, n_keys: int) -> tuple[int, int]:
@@ -180,11 +191,9 @@ def _transposed(tile: Tile, n_queries: int, n_keys: int) -> tuple[int, int]:
     return n_queries, max(1, min(n_keys, tile.queries * tile.keys // n_queries))
 
 
-def _row_dot(a: Tensor, b: Tensor, dtype: torch.dtype, step: int) -> Tensor:
+def _row_dot(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
     """sum over channels of a * b, (B, C, N) -> (B, N), without a product of that whole size."""
-    step = min(step, 4096)
-    parts = [(a[:, :, s] * b[:, :, s]).sum(1, dtype=dtype) for s in _chunks(a.shape[2], step)]
-    return torch.cat(parts, 1)
+    return torch.stack([(x * y).sum(0, dtype=dtype) for x, y in zip(a.unbind(0), b.unbind(0))])
 
 
 def _rows(columns: Tensor) -> Tensor:

@@ -1,0 +1,62 @@
+"""`attnprof.sweep`: the command's sweep from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from attnprof.measure.runner import Runner
+from attnprof.progress import progress_on_stderr
+from attnprof.record import RecordFile
+from attnprof.report.rows import COLUMNS, tidy_row
+from attnprof.request import SweepRequest
+from attnprof.sweep import run_plan
+
+Values = str | int | Iterable[str | int]
+
+
+def sweep(
+    hw: Values = SweepRequest.hw,
+    *,
+    batch: Values = SweepRequest.batch,
+    channels: Values = SweepRequest.channels,
+    strategy: Values = SweepRequest.strategy,
+    mode: Values = SweepRequest.mode,
+    dtype: Values = SweepRequest.dtype,
+    **options: Any,
+) -> pd.DataFrame:
+    """Measure every combination and return a tidy row a case: the columns of `attnprof sweep --csv`.
+
+    Args:
+        hw: sizes, as `"64,64x96"` or `[64, "64x96"]`.
+        batch, channels: numbers, as `"1,4"` or `[1, 4]`.
+        strategy: spellings, as `"naive,pooled:2+sdpa-pad"` or a list of them.
+        mode: of `forward` and `train`.
+        dtype: of `fp32`, `fp16`, `bf16` and `fp64`.
+        **options: `device`, `budget`, `case_seconds`, `timeout`, `seed`, `reduction`, `out` and `resume`
+            as on the command line.
+
+    Raises:
+        AttnprofError: a value that means nothing, a device that is not here, a file that cannot be
+            resumed or written.
+    """
+    request = SweepRequest(
+        **{name: _spelled(values) for name, values in {
+            "hw": hw, "batch": batch, "channels": channels, "strategy": strategy, "mode": mode, "dtype": dtype,
+        }.items()},
+        **options,
+    )  # fmt: skip
+    plan, settings = request.plan(), request.settings()
+    file = RecordFile(request.path(), resume=request.resume)
+    try:
+        with Runner(settings) as runner, progress_on_stderr() as progress:
+            records = list(run_plan(plan, settings, runner, file, progress))
+    finally:
+        file.close()
+    return pd.DataFrame([tidy_row(record) for record in records], columns=list(COLUMNS))
+
+
+def _spelled(values: Values) -> str:
+    return values if isinstance(values, str) else ",".join(map(str, [values] if isinstance(values, int) else values))

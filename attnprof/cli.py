@@ -1,0 +1,184 @@
+"""The command line: the only place that prints results and exits.
+
+Exit codes: 0 done, 1 measuring failed, 2 bad input, 130 interrupted (143 terminated).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from attnprof import __version__
+from attnprof.errors import AttnprofError
+from attnprof.request import KNOWN_DTYPES, SweepRequest
+
+_FORMATS = ("table", "csv", "json", "markdown")
+# typer's own usage errors; their base class has moved between its versions
+_UsageError = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    help="What 2-D self-attention costs on your GPU, and which variant to use instead.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> NoReturn:
+    """Run the command; every error is one line on stderr."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except AttnprofError as error:
+        code = _fail(str(error), error.exit_code)
+    except _UsageError as error:
+        code = _fail(error.format_message(), 2)  # type: ignore[attr-defined]
+    except typer.Abort:
+        code = 130
+    except _Interrupted as interrupted:
+        code = interrupted.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # The reader has gone (`| head`): nothing more to say, and nothing for Python to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code or 0)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def sweep(
+    hw: Annotated[str, typer.Option(help="Feature-map sizes: 64 or 64x96, separated by commas.")] = SweepRequest.hw,
+    batch: Annotated[str, typer.Option(help="Batch sizes.")] = SweepRequest.batch,
+    channels: Annotated[str, typer.Option(help="Channel counts.")] = SweepRequest.channels,
+    strategy: Annotated[
+        str, typer.Option(help="Strategies, parts joined by +, such as pooled:2+sdpa-pad+fp16.")
+    ] = SweepRequest.strategy,
+    mode: Annotated[str, typer.Option(help="forward, train or both.")] = SweepRequest.mode,
+    dtype: Annotated[str, typer.Option(help=f"Of {', '.join(KNOWN_DTYPES)}.")] = SweepRequest.dtype,
+    reduction: Annotated[int, typer.Option(help="Channels over query and key channels.")] = SweepRequest.reduction,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = SweepRequest.device,
+    budget: Annotated[
+        str | None, typer.Option(help="Memory that a case may take, such as 12GB or 800MiB.")
+    ] = SweepRequest.budget,
+    case_seconds: Annotated[
+        float, typer.Option(help="Seconds for the latency of a case; more for slow ones.")
+    ] = SweepRequest.case_seconds,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a case is given up.")] = SweepRequest.timeout,
+    seed: Annotated[int, typer.Option(help="Of weights and inputs.")] = SweepRequest.seed,
+    out: Annotated[
+        str | None, typer.Option(help="Records, a JSON line a case.  [default: a new file in the state folder]")
+    ] = SweepRequest.out,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the file given by --out.")] = False,
+    csv: Annotated[str | None, typer.Option(help="Also write a CSV file.")] = None,
+    format: Annotated[str, typer.Option(help=f"What goes to stdout: {', '.join(_FORMATS)}.")] = "table",
+) -> None:
+    """Measure peak memory, latency and exactness of every strategy on this machine.
+
+    Sweeps all combinations of the given values, the smallest first.
+    """
+    options = {name: value for name, value in locals().items() if name not in ("csv", "format")}
+    if format not in _FORMATS:
+        raise AttnprofError(f"format: {format!r} is not one of {', '.join(_FORMATS)}")
+    if csv is not None and not Path(csv).absolute().parent.is_dir():
+        raise AttnprofError(f"csv: the folder of {csv} does not exist; create it first")
+    _sweep(SweepRequest(**options), csv, format)
+
+
+def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
+    # Late: `--help` needs none of it.
+    from attnprof.measure.runner import Runner
+    from attnprof.progress import progress_on_stderr
+    from attnprof.record import Record, RecordFile
+    from attnprof.sweep import run_plan
+
+    plan, settings, path = request.plan(), request.settings(), request.path()
+    file = RecordFile(path, resume=request.resume)
+    records: list[Record] = []
+    ending: BaseException | None = None
+    try:
+        with Runner(settings) as runner, progress_on_stderr() as progress:
+            for record in run_plan(plan, settings, runner, file, progress):
+                records.append(record)
+    except (AttnprofError, KeyboardInterrupt, _Interrupted) as error:
+        ending = error
+    finally:
+        file.close()
+    if records:
+        _print_records(records, output)
+        if csv_path is not None:
+            _write_csv(records, csv_path)
+        _note(f"records: {path}")
+    if isinstance(ending, AttnprofError):
+        raise ending
+    if ending is not None:
+        again = " ".join(shlex.quote(word) for word in _resuming(sys.argv[1:], path))
+        _note(f"stopped after {len(records)} of {len(plan.cases)} cases; continue with: attnprof {again}")
+        raise ending
+
+
+def _print_records(records: list[Any], output: str) -> None:
+    from attnprof.report.export import to_csv, to_json
+    from attnprof.report.table import to_markdown, to_table
+
+    if output == "table":
+        from rich.console import Console
+
+        Console(highlight=False).print(to_table(records))
+    else:
+        sys.stdout.write({"csv": to_csv, "json": to_json, "markdown": to_markdown}[output](records))
+
+
+def _write_csv(records: list[Any], path: str) -> None:
+    from attnprof.report.export import to_csv
+
+    try:
+        Path(path).write_text(to_csv(records), encoding="utf-8")
+    except OSError as error:
+        raise AttnprofError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _resuming(arguments: list[str], path: Path) -> list[str]:
+    """The command that goes on where this one stopped."""
+    resumed = list(arguments)
+    if "--resume" not in resumed:
+        resumed.append("--resume")
+    if not any(word == "--out" or word.startswith("--out=") for word in resumed):
+        resumed += ["--out", str(path)]
+    return resumed
+
+
+class _Interrupted(BaseException):
+    """Ended from outside by a signal other than Ctrl-C's."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+
+def _terminated(number: int, _: object) -> NoReturn:
+    raise _Interrupted(128 + number)
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _fail(message: str, code: int) -> int:
+    _note(f"attnprof: {message}")
+    return code

@@ -1,0 +1,1 @@
+"""Measuring cases: `runner` in the command's process, everything else in the worker's."""

@@ -1,0 +1,217 @@
+"""Measuring one case: each pass on its own, and every failure an outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnprof.attention.block import SelfAttention2d
+from attnprof.measure.device import Device, is_out_of_memory, refusal
+from attnprof.measure.exactness import compare
+from attnprof.measure.kernels import KernelObserver
+from attnprof.measure.latency import measure_latency, noise_note
+from attnprof.measure.work import DTYPES, step_flops
+from attnprof.plan import Case
+from attnprof.record import Latency, Measurement, Memory, Outcome
+from attnprof.units import format_bytes
+
+_MODULE_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose beside the case.
+
+    Attributes:
+        seed: of weights, input, output gradient and row subset.
+        budget_bytes: what a case may take; None: what the device can spare.
+        case_seconds: for the latency of a case.
+    """
+
+    seed: int
+    budget_bytes: int | None
+    case_seconds: float
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What came of a case in the worker."""
+
+    outcome: Outcome
+    reason: str
+    measurement: Measurement
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "outcome": self.outcome.value,
+            "reason": self.reason,
+            "measurement": dataclasses.asdict(self.measurement),
+        }
+
+
+class Step:
+    """The block and its tensors as a user's program holds them; calling it runs one step.
+
+    The skip connection's weight is 1, so that errors of the attention term show in the output.
+    """
+
+    def __init__(self, case: Case, device: Device, seed: int) -> None:
+        w = case.workload
+        self.train = w.mode == "train"
+        dtype = DTYPES[w.dtype]
+        torch.manual_seed(seed)
+        self.block = SelfAttention2d(w.channels, case.parsed, reduction=w.reduction)
+        with torch.no_grad():
+            self.block.gamma.fill_(1.0)
+        self.block.to(device.name, None if case.parsed.precision_name else dtype)
+        in_dtype = _MODULE_DTYPES.get(case.parsed.precision_name or "", dtype)
+        self.x = draw_input(case, device, seed).to(in_dtype).requires_grad_(self.train)
+        self.slope = torch.randn_like(self.x, requires_grad=False) if self.train else None
+
+    def tensors(self) -> list[Tensor]:
+        """What is allocated before the step."""
+        return [*self.block.parameters(), self.x, *([self.slope] if self.slope is not None else [])]
+
+    def __call__(self) -> None:
+        if not self.train:
+            with torch.no_grad():
+                self.block(self.x)
+            return
+        self.block(self.x).backward(self.slope)
+        self.x.grad = None
+        self.block.zero_grad(set_to_none=True)
+
+
+def draw_input(case: Case, device: Device, seed: int) -> Tensor:
+    """The workload's input (B, C, H, W), standard normal, the same for every strategy."""
+    w = case.workload
+    generator = torch.Generator(device.name).manual_seed(seed)
+    shape = (w.batch, w.channels, w.height, w.width)
+    return torch.randn(shape, generator=generator, device=device.name, dtype=DTYPES[w.dtype])
+
+
+def measure(case: Case, settings: Settings, device: Device, enter: Callable[[str], None]) -> CaseResult:
+    """Run every pass on a case. Never raises for what the case does.
+
+    Args:
+        enter: told the name of each pass as it begins.
+    """
+    measuring = _Measuring(case, settings, device, enter)
+    limit = device.limit(settings.budget_bytes)
+    try:
+        measuring.run()
+    except Exception as error:  # the outcome of a case, whatever it is
+        if is_out_of_memory(error):
+            return measuring.result(Outcome.OUT_OF_MEMORY, refusal(error, limit))
+        # torch refuses what it cannot do with these; anything else is a fault.
+        refused = isinstance(error, (RuntimeError, NotImplementedError, ValueError))
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return measuring.result(Outcome.UNSUPPORTED if refused else Outcome.CRASHED, words)
+    memory = measuring.parts.memory
+    assert memory is not None
+    if settings.budget_bytes and memory.peak_allocated_bytes > settings.budget_bytes:
+        peak, budget = format_bytes(memory.peak_allocated_bytes), format_bytes(settings.budget_bytes)
+        return measuring.result(Outcome.OUT_OF_MEMORY, f"peak {peak} is over the budget of {budget}")
+    return measuring.result(Outcome.MEASURED, "")
+
+
+class _Measuring:
+    """The passes over one case; what is already known survives a later pass's failure."""
+
+    def __init__(self, case: Case, settings: Settings, device: Device, enter: Callable[[str], None]) -> None:
+        self.case, self.settings, self.device = case, settings, device
+        self.parts = Measurement()
+        self._enter = enter
+        self._seconds: dict[str, float] = {}
+        self._notes: list[str] = []
+
+    def run(self) -> None:
+        with self._pass("build"):
+            step = Step(self.case, self.device, self.settings.seed)
+            self.parts = dataclasses.replace(self.parts, flops=step_flops(self.case))
+            self.device.clean()
+        with self._pass("memory"):
+            memory, step_seconds = self._memory(step)
+        self.parts = dataclasses.replace(self.parts, memory=memory)
+        budget = self.settings.budget_bytes
+        if budget and memory.peak_allocated_bytes > budget:
+            return
+        with self._pass("latency"):
+            latency = measure_latency(step, self.settings.case_seconds, step_seconds)
+        self._add_latency(latency)
+        with self._pass("exactness"):
+            self._exactness(step)
+
+    def result(self, outcome: Outcome, reason: str) -> CaseResult:
+        done = dataclasses.replace(self.parts, passes_seconds=self._seconds, notes=tuple(self._notes))
+        return CaseResult(outcome, reason, done)
+
+    @contextmanager
+    def _pass(self, name: str) -> Iterator[None]:
+        self._enter(name)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] = time.perf_counter() - start
+
+    def _memory(self, step: Step) -> tuple[Memory, float]:
+        """Two steps: the first brings what arrives once, the second shows what every later one takes."""
+        baseline = self.device.allocated_bytes(step.tensors())
+        observer = KernelObserver()
+        try:
+            with observer:
+                first = self.device.read(step)
+        finally:
+            self.parts = dataclasses.replace(self.parts, kernel=observer.kernel)
+        start = time.perf_counter()
+        later = self.device.read(step)
+        step_seconds = time.perf_counter() - start
+        memory = Memory(
+            baseline_bytes=baseline,
+            first_step_bytes=first.peak_bytes,
+            retained_bytes=first.left_bytes,
+            step_bytes=later.peak_bytes,
+            peak_allocated_bytes=baseline + max(first.peak_bytes, first.left_bytes + later.peak_bytes),
+            peak_reserved_bytes=later.reserved_bytes,
+            device_bytes=later.device_bytes,
+            context_bytes=later.context_bytes,
+            peak_resident_bytes=first.resident_bytes,
+        )
+        return memory, step_seconds
+
+    def _add_latency(self, latency: Latency) -> None:
+        self.parts = dataclasses.replace(self.parts, latency=latency)
+        note = noise_note(latency)
+        if note:
+            self._notes.append(note)
+
+    def _exactness(self, step: Step) -> None:
+        weights = self._own_weights()
+        try:
+            x = draw_input(self.case, self.device, self.settings.seed)
+            exactness = compare(
+                step.block, weights, x, step.x, train=step.train, seed=self.settings.seed
+            )
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._notes.append("exactness not checked: the float64 reference does not fit beside the case")
+            return
+        self.parts = dataclasses.replace(self.parts, exactness=exactness)
+
+    def _own_weights(self) -> dict[str, Tensor]:
+        """The parameters in the workload's dtype, before the strategy's precision."""
+        w = self.case.workload
+        torch.manual_seed(self.settings.seed)
+        block = SelfAttention2d(w.channels, "naive", reduction=w.reduction).to(DTYPES[w.dtype])
+        weights = {name: parameter.detach() for name, parameter in block.named_parameters()}
+        weights["gamma"] = torch.ones_like(weights["gamma"])
+        return weights

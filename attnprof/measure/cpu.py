@@ -1,0 +1,97 @@
+"""The host's processor and memory as the device under measurement."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from attnprof.measure.device import Reading, common_environment
+from attnprof.measure.limits import ResidentPeak, limit_process, spare_bytes
+from attnprof.measure.work import step_flops
+from attnprof.plan import Case, Workload
+
+
+class CpuDevice:
+    """The host. Peak allocated is what torch's CPU allocator was asked for, by ops and inside them.
+
+    Known limitations: buffers that MKL, oneDNN or OpenMP allocate past torch are in the resident
+    growth only; so are requests of OpenMP's worker threads, which the profiler does not see.
+    """
+
+    def __init__(self) -> None:
+        self.name = "cpu"
+        self.forks = hasattr(os, "fork") and sys.platform == "linux"
+        # What takes long once in a process, here once for all forked children. Nothing of it may
+        # start OpenMP's or autograd's threads, which would not survive the fork.
+        with _profiled():
+            pass
+        step_flops(Case(Workload(1, 8, 1, 1), "naive"))
+        gc.freeze()  # else a child's first collection copies every page of the heap
+
+    def environment(self) -> dict[str, Any]:
+        return {
+            **common_environment(),
+            "device": self.name,
+            "device_name": _processor_name(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "allocator": {name: os.environ[name] for name in sorted(os.environ) if name.startswith("MALLOC_")},
+        }
+
+    def limit(self, budget_bytes: int | None) -> int:
+        spare = spare_bytes()
+        limit = min(spare, budget_bytes) if budget_bytes else spare
+        if self.forks:
+            limit_process(limit)
+        return limit
+
+    def allocated_bytes(self, tensors: list[torch.Tensor]) -> int:
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+        return sum(storages.values())
+
+    def read(self, step: Callable[[], None]) -> Reading:
+        resident = ResidentPeak()
+        with _profiled() as profiler:
+            step()
+        growth = resident.growth_bytes()
+        level = peak = 0
+        for change in _allocations(profiler):
+            level += change
+            peak = max(peak, level)
+        return Reading(peak, level, resident_bytes=growth)
+
+    def clean(self) -> bool:
+        gc.collect()
+        return True
+
+    def synchronize(self) -> None:
+        pass
+
+
+def _profiled() -> profile:
+    return profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+
+
+def _allocations(profiler: profile) -> list[int]:
+    """The sizes of allocations (positive) and of what is freed (negative), in the order of time."""
+    # Public accessors attribute allocations to ops and drop their order; the raw events keep it.
+    assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+
+
+def _processor_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,118 @@
+"""A CUDA card as the device under measurement."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from attnprof.measure.device import Reading, common_environment
+
+
+class CudaDevice:
+    """A CUDA card, its numbers those of PyTorch's caching allocator."""
+
+    forks = False
+
+    def __init__(self, index: int) -> None:
+        self.name = f"cuda:{index}"
+        self._index = index
+        torch.cuda.set_device(index)
+        torch.cuda.init()
+
+    def environment(self) -> dict[str, Any]:
+        properties = torch.cuda.get_device_properties(self._index)
+        settings = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG", "PYTORCH_NO_CUDA_MEMORY_CACHING")
+        return {
+            **common_environment(),
+            "device": self.name,
+            "device_name": properties.name,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "total_memory_bytes": properties.total_memory,
+            "driver": _driver_version(),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "tf32": {
+                "matmul": torch.backends.cuda.matmul.allow_tf32,
+                "cudnn": torch.backends.cudnn.allow_tf32,
+            },
+            "allocator": {name: os.environ[name] for name in settings if name in os.environ},
+        }
+
+    def limit(self, budget_bytes: int | None) -> int:
+        total = torch.cuda.get_device_properties(self._index).total_memory
+        if budget_bytes is None or budget_bytes >= total:
+            torch.cuda.set_per_process_memory_fraction(1.0, self._index)
+            return total
+        # A card of that size would have the context on it too.
+        share = max(0, budget_bytes - self._context_bytes()) / total
+        torch.cuda.set_per_process_memory_fraction(share, self._index)
+        return budget_bytes
+
+    def allocated_bytes(self, tensors: list[torch.Tensor]) -> int:
+        return torch.cuda.memory_allocated(self._index)
+
+    def read(self, step: Callable[[], None]) -> Reading:
+        self.synchronize()
+        torch.cuda.reset_peak_memory_stats(self._index)
+        before = torch.cuda.memory_allocated(self._index)
+        step()
+        self.synchronize()
+        return Reading(
+            torch.cuda.max_memory_allocated(self._index) - before,
+            torch.cuda.memory_allocated(self._index) - before,
+            reserved_bytes=torch.cuda.max_memory_reserved(self._index),
+            device_bytes=self._used_bytes(),
+            context_bytes=self._context_bytes(),
+        )
+
+    def clean(self) -> bool:
+        gc.collect()
+        self.synchronize()
+        # The cuBLAS workspaces of all threads come from the caching allocator and stay otherwise.
+        torch._C._cuda_clearCublasWorkspaces()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self._index)
+        return torch.cuda.memory_reserved(self._index) == 0
+
+    def synchronize(self) -> None:
+        torch.cuda.synchronize(self._index)
+
+    def _context_bytes(self) -> int:
+        return max(0, self._used_bytes() - torch.cuda.memory_reserved(self._index))
+
+    def _used_bytes(self) -> int:
+        """By this process, where NVML tells it apart; else by everybody on the device."""
+        own = _nvml_process_bytes(self._index)
+        if own is not None:
+            return own
+        free, total = torch.cuda.mem_get_info(self._index)
+        return total - free
+
+
+def _nvml_process_bytes(index: int) -> int | None:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        uuid = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+    except Exception:  # not installed, no driver library, or a card that it does not serve
+        return None
+    used: list[int | None] = [process.usedGpuMemory for process in processes if process.pid == os.getpid()]
+    return used[0] if used else None
+
+
+def _driver_version() -> str:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        version = pynvml.nvmlSystemGetDriverVersion()
+        return version.decode() if isinstance(version, bytes) else str(version)
+    except Exception:  # as above
+        supported = torch._C._cuda_getDriverVersion()
+        return f"CUDA {supported // 1000}.{supported % 1000 // 10}"

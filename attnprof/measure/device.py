@@ -1,0 +1,101 @@
+"""What every device under measurement answers. `CpuDevice` and `CudaDevice` are in files of their own;
+nothing else in attnprof tells them apart.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from attnprof import __version__
+from attnprof.units import format_bytes
+
+# An allocation that was refused, in the words of torch and the libraries under it.
+_OUT_OF_MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "ALLOC_FAILED",
+    "could not create a memory",
+)
+
+
+class DeviceError(Exception):
+    """The device that was asked for is not here."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a step did to the device's memory, above what was allocated before it.
+
+    Attributes:
+        peak_bytes: at its highest.
+        left_bytes: when it was over.
+        reserved_bytes, device_bytes, context_bytes, resident_bytes: as in `record.Memory`.
+    """
+
+    peak_bytes: int
+    left_bytes: int
+    reserved_bytes: int | None = None
+    device_bytes: int | None = None
+    context_bytes: int | None = None
+    resident_bytes: int | None = None
+
+
+class Device(Protocol):
+    """Where cases run.
+
+    Attributes:
+        name: `cpu` or `cuda:0`.
+        forks: whether a case runs in a forked child rather than in the worker itself.
+    """
+
+    name: str
+    forks: bool
+
+    def environment(self) -> dict[str, Any]:
+        """What must agree for two records to be compared."""
+
+    def limit(self, budget_bytes: int | None) -> int:
+        """Enforce the budget, or without one what the device can spare; returns it in bytes."""
+
+    def allocated_bytes(self, tensors: list[torch.Tensor]) -> int:
+        """What these tensors take."""
+
+    def read(self, step: Callable[[], None]) -> Reading:
+        """Run a step and read its memory."""
+
+    def clean(self) -> bool:
+        """Forget earlier cases; False if something could not be forgotten."""
+
+    def synchronize(self) -> None:
+        """Wait for what was launched."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation was refused."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY_WORDS)
+
+
+def refusal(error: BaseException, limit_bytes: int) -> str:
+    """One line on an allocation that was refused."""
+    words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"limit {format_bytes(limit_bytes)}: {words}"
+
+
+def common_environment() -> dict[str, Any]:
+    return {
+        "attnprof": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+    }

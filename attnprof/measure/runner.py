@@ -1,0 +1,273 @@
+"""The command's side of measuring: starts the worker, asks it, and survives whatever happens to it.
+
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+from attnprof.errors import WorkerError
+from attnprof.plan import Case
+from attnprof.record import Measurement, Outcome
+
+_START_SECONDS = 120.0  # importing torch from a cold network disk takes a while
+_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose beside the cases.
+
+    Attributes:
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        seed: of weights, inputs and row subsets.
+        budget_bytes: what a case may take; None: what the device can spare.
+        case_seconds: for the latency of a case.
+        timeout_seconds: after which a case is ended as timed out.
+    """
+
+    device: str = "auto"
+    seed: int = 0
+    budget_bytes: int | None = None
+    case_seconds: float = 1.0
+    timeout_seconds: float = 300.0
+
+    def to_json(self) -> dict[str, Any]:
+        """What must agree for two records to stand in one file."""
+        return {key: value for key, value in asdict(self).items() if key != "device"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a case."""
+
+    outcome: Outcome
+    reason: str
+    measurement: Measurement
+
+
+class _Died(Exception):
+    """The measuring process ended before it answered."""
+
+    def __init__(self, exit_code: int, words: str) -> None:
+        self.exit_code, self.words = exit_code, words
+
+    @property
+    def reason(self) -> str:
+        how = f"signal {_signal_name(-self.exit_code)}" if self.exit_code < 0 else f"exit code {self.exit_code}"
+        return f"{how}: {self.words}" if self.words else how
+
+
+class _TimedOut(Exception):
+    """No answer in time; the process has been killed."""
+
+
+class Runner:
+    """Measures cases on one device, in a process apart that is started again when it is lost.
+
+    Use as a context manager: the process ends with it.
+
+    Attributes:
+        environment: of the device, known after `open`.
+    """
+
+    def __init__(self, settings: Settings, command: tuple[str, ...] = ()) -> None:
+        self._settings = settings
+        self._command = command or (sys.executable, "-m", "attnprof.measure.worker")
+        self._process: _Process | None = None
+        self._rates: dict[str, float] = {}
+        self.environment: dict[str, Any] = {}
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop()
+
+    def open(self) -> None:
+        """Start the process and open the device.
+
+        Raises:
+            WorkerError: no such device, or torch cannot be imported.
+        """
+        self._drop()
+        process = self._process = _Process(self._command)
+        try:
+            process.receive(_START_SECONDS)
+            answer = process.ask({"verb": "open", "device": self._settings.device}, _START_SECONDS)
+        except _TimedOut:
+            raise WorkerError(f"the measuring process did not start within {_START_SECONDS:.0f} s") from None
+        except _Died as died:
+            raise WorkerError(f"the measuring process did not start: {died.reason}") from None
+        if answer["event"] == "error":
+            raise WorkerError(answer["reason"])
+        self.environment = answer["environment"]
+
+    def matmul_flops_per_second(self, dtype: str) -> float:
+        """The device's rate of a large matrix product, measured once.
+
+        Raises:
+            WorkerError: it cannot be measured.
+        """
+        if dtype not in self._rates:
+            try:
+                answer = self._opened().ask({"verb": "rate", "dtype": dtype}, _START_SECONDS)
+            except (_Died, _TimedOut) as error:
+                self._drop()
+                reason = error.reason if isinstance(error, _Died) else "no answer"
+                raise WorkerError(f"the device's matrix-product rate could not be measured: {reason}") from None
+            self._rates[dtype] = float(answer["flops_per_second"])
+        return self._rates[dtype]
+
+    def measure(self, case: Case, enter: Callable[[str], None] = lambda _: None) -> Result:
+        """Measure a case; a crash, a hang or an out-of-memory is its outcome.
+
+        Args:
+            enter: told the name of each pass as it begins.
+
+        Raises:
+            WorkerError: the process cannot be started any more.
+        """
+        settings = self._settings
+        request = {
+            "verb": "measure",
+            "case": case.to_json(),
+            "settings": {
+                "seed": settings.seed,
+                "budget_bytes": settings.budget_bytes,
+                "case_seconds": settings.case_seconds,
+            },
+        }
+        try:
+            answer = self._opened().ask(request, settings.timeout_seconds, enter)
+        except _TimedOut:
+            self._drop()
+            return Result(Outcome.TIMED_OUT, f"no end after {settings.timeout_seconds:g} s (--timeout)", Measurement())
+        except _Died as died:
+            if self._process is not None and not self._process.alive:
+                self._drop()
+            return Result(Outcome.CRASHED, died.reason, Measurement())
+        return Result(Outcome(answer["outcome"]), answer["reason"], Measurement.from_json(answer["measurement"]))
+
+    def _opened(self) -> _Process:
+        if self._process is None or not self._process.alive:
+            self.open()
+        assert self._process is not None
+        return self._process
+
+    def _drop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+
+class _Process:
+    """A worker process and its two pipes."""
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        # Its libraries' chatter is kept apart: the last line of it may explain a death.
+        self._chatter: IO[bytes] = tempfile.TemporaryFile()
+        self._received = b""
+        # A session of its own: Ctrl-C reaches the command, which then ends the worker.
+        self._popen = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._chatter,
+            start_new_session=True,
+            env={**os.environ, "KINETO_LOG_LEVEL": "99"},
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def ask(
+        self, request: Mapping[str, Any], timeout_seconds: float, enter: Callable[[str], None] = lambda _: None
+    ) -> Mapping[str, Any]:
+        """Send a request and wait for its answer.
+
+        Raises:
+            _TimedOut, _Died
+        """
+        assert self._popen.stdin is not None
+        try:
+            self._popen.stdin.write(json.dumps(request).encode() + b"\n")
+            self._popen.stdin.flush()
+        except OSError:
+            raise self._died() from None
+        return self.receive(timeout_seconds, enter)
+
+    def receive(self, timeout_seconds: float, enter: Callable[[str], None] = lambda _: None) -> Mapping[str, Any]:
+        """Wait for the next answer.
+
+        Raises:
+            _TimedOut, _Died
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            line = self._line(deadline)
+            message: Mapping[str, Any] = json.loads(line)
+            if message["event"] == "phase":
+                enter(message["phase"])
+            elif message["event"] == "died":
+                raise _Died(message["exit_code"], self._last_words())
+            else:
+                return message
+
+    def kill(self) -> None:
+        """End it and whatever it has forked."""
+        try:
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        except OSError:  # it has ended already
+            pass
+        self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stdout, self._chatter):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:  # what was buffered for a dead reader
+                    pass
+
+    def _line(self, deadline: float) -> bytes:
+        assert self._popen.stdout is not None
+        while b"\n" not in self._received:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                self.kill()
+                raise _TimedOut
+            ready, _, _ = select.select([self._popen.stdout], [], [], min(remaining, _POLL_SECONDS))
+            if ready:
+                chunk = os.read(self._popen.stdout.fileno(), 2**16)
+                if not chunk:
+                    raise self._died()
+                self._received += chunk
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+    def _died(self) -> _Died:
+        return _Died(self._popen.wait(), self._last_words())
+
+    def _last_words(self) -> str:
+        self._chatter.seek(0, os.SEEK_END)
+        self._chatter.seek(max(0, self._chatter.tell() - 4096))
+        lines = self._chatter.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
