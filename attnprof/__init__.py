@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attnprof.attention import SelfAttention2d
     from attnprof.api import sweep
+    from attnprof.attention import SelfAttention2d
 
 from attnprof.version import __version__
+
 __all__ = ["SelfAttention2d", "__version__", "sweep"]
 
 

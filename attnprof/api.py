@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from attnprof.measure.runner import Runner
+from attnprof.pipeline import run_plan
 from attnprof.progress import progress_on_stderr
 from attnprof.record import RecordFile
 from attnprof.report.rows import COLUMNS, tidy_row
 from attnprof.request import SweepRequest
-from attnprof.sweep import run_plan
 
 Values = str | int | Iterable[str | int]
 
@@ -43,11 +43,14 @@ def sweep(
             resumed or written.
     """
     request = SweepRequest(
-        **{name: _spelled(values) for name, values in {
-            "hw": hw, "batch": batch, "channels": channels, "strategy": strategy, "mode": mode, "dtype": dtype,
-        }.items()},
+        hw=_spelled(hw),
+        batch=_spelled(batch),
+        channels=_spelled(channels),
+        strategy=_spelled(strategy),
+        mode=_spelled(mode),
+        dtype=_spelled(dtype),
         **options,
-    )  # fmt: skip
+    )
     plan, settings = request.plan(), request.settings()
     file = RecordFile(request.path(), resume=request.resume)
     try:
@@ -55,7 +58,8 @@ def sweep(
             records = list(run_plan(plan, settings, runner, file, progress))
     finally:
         file.close()
-    return pd.DataFrame([tidy_row(record) for record in records], columns=list(COLUMNS))
+    frame: pd.DataFrame = pd.DataFrame([tidy_row(record) for record in records], columns=list(COLUMNS))
+    return frame
 
 
 def _spelled(values: Values) -> str:

@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 measuring failed, 2 bad input, 130 interrupted (143 termin
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -20,8 +19,8 @@ from attnprof.errors import AttnprofError
 from attnprof.request import KNOWN_DTYPES, SweepRequest
 
 _FORMATS = ("table", "csv", "json", "markdown")
-# typer's own usage errors; their base class has moved between its versions
-_UsageError = typer.BadParameter.__mro__[2]
+# The base of typer's own usage errors, which has moved between its versions.
+_UsageError: type[Any] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     help="What 2-D self-attention costs on your GPU, and which variant to use instead.",
@@ -41,7 +40,7 @@ def main() -> NoReturn:
     except AttnprofError as error:
         code = _fail(str(error), error.exit_code)
     except _UsageError as error:
-        code = _fail(error.format_message(), 2)  # type: ignore[attr-defined]
+        code = _fail(error.format_message(), 2)
     except typer.Abort:
         code = 130
     except _Interrupted as interrupted:
@@ -104,9 +103,9 @@ def sweep(
 def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
     # Late: `--help` needs none of it.
     from attnprof.measure.runner import Runner
+    from attnprof.pipeline import run_plan
     from attnprof.progress import progress_on_stderr
     from attnprof.record import Record, RecordFile
-    from attnprof.sweep import run_plan
 
     plan, settings, path = request.plan(), request.settings(), request.path()
     file = RecordFile(path, resume=request.resume)

@@ -16,7 +16,7 @@ from attnprof.units import format_duration
 
 @contextmanager
 def progress_on_stderr() -> Iterator[SweepProgress]:
-    """A listener for `sweep.run_plan`; what it shows live is gone when it ends."""
+    """A listener for `pipeline.run_plan`; what it shows live is gone when it ends."""
     console = Console(stderr=True, highlight=False)
     bar = Progress(
         SpinnerColumn("line"),

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -263,10 +264,8 @@ class RecordFile:
 
     def close(self) -> None:
         if self._stream is not None:
-            try:
+            with suppress(OSError):  # a full disk was reported when the record was appended
                 self._stream.close()
-            except OSError:  # a full disk was reported when the record was appended
-                pass
 
 
 def read_records(path: Path, *, drop_cut_line: bool = False) -> list[Record]:
@@ -280,9 +279,9 @@ def read_records(path: Path, *, drop_cut_line: bool = False) -> list[Record]:
         OSError: the file cannot be read or, with `drop_cut_line`, written.
     """
     content = path.read_bytes()
-    whole, _, cut = content.rpartition(b"\n")
+    whole, newline, cut = content.rpartition(b"\n")
     records = []
-    for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
+    for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
         try:
             records.append(Record.from_line(line.decode("utf-8")))
         except ValueError as error:

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Any, Literal
 
@@ -148,7 +148,7 @@ class Strategy:
         return getattr(import_module(f"attnprof.attention.{module}"), function)  # type: ignore[no-any-return]
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse_strategy(text: str) -> Strategy:
     """Parse a spelling such as `chunked:1024+checkpoint`, in any order of parts.
 

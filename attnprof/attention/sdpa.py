@@ -75,7 +75,7 @@ def _heads_of_value(query: Tensor, key: Tensor, value: Tensor, query_dim: int, v
     q, k = (_padded_rows(t, query_dim).unsqueeze(1).expand(-1, heads, -1, -1) for t in (query, key))
     if channels % value_dim:
         value = F.pad(value, (0, 0, 0, heads * value_dim - channels))
-    v = value.unflatten(1, (heads, value_dim)).transpose(2, 3).contiguous()  # (B, heads, M, value_dim)
+    v = value.reshape(batch, heads, value_dim, -1).transpose(2, 3).contiguous()  # (B, heads, M, value_dim)
     out = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (B, heads, N, value_dim)
     return out.transpose(2, 3).reshape(batch, heads * value_dim, -1)[:, :channels]
 

@@ -51,16 +51,20 @@ def _attend(p: Projections, query: Tensor, key: Tensor, tile: Tile) -> Tensor:
     # Inside, each product runs in the dtype of its operands and the softmax in float32:
     # what autocast would add are casts of whole tiles.
     value = p.value()
+    inputs = (p.x, p.gamma, query, key, value)
+    # Asked here: inside an autograd function gradients are off, and under no_grad parameters still want theirs.
+    training = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
     with torch.autocast(query.device.type, enabled=False):
-        return _TiledAttention.apply(p.x, p.gamma, query, key, value, tile)  # type: ignore[no-any-return]
+        return _TiledAttention.apply(*inputs, tile, training)  # type: ignore[no-untyped-call,no-any-return]
 
 
 class _TiledAttention(torch.autograd.Function):
     """(B, C, H, W), (1,), (B, E, N), (B, E, M), (B, C, M) -> (B, C, H, W)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gamma: Tensor, query: Tensor, key: Tensor, value: Tensor, tile: Tile) -> Tensor:
-        training = any(ctx.needs_input_grad)
+    def forward(
+        ctx: Any, x: Tensor, gamma: Tensor, query: Tensor, key: Tensor, value: Tensor, tile: Tile, training: bool
+    ) -> Tensor:
         out, lse = _forward(query, key, value, tile, needs_lse=training)
         if not training and x.is_contiguous() and x.dtype == out.dtype == gamma.dtype:
             return out.mul_(gamma).view(x.shape).add_(x)
@@ -70,7 +74,7 @@ class _TiledAttention(torch.autograd.Function):
         return torch.addcmul(x, gamma, out.view(x.shape))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gamma, query, key, value, out, lse = ctx.saved_tensors
         slope = grad.flatten(2).to(value.dtype)
@@ -78,7 +82,7 @@ class _TiledAttention(torch.autograd.Function):
             *grads, row_dot = _backward(slope, query, key, value, out, lse, ctx.tile)
         for unscaled in grads:
             unscaled.mul_(gamma)
-        return grad, row_dot.sum().to(gamma.dtype).view(gamma.shape), *grads, None
+        return grad, row_dot.sum().to(gamma.dtype).view(gamma.shape), *grads, None, None
 
 
 class _Buffer:
@@ -140,6 +144,7 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, tile: Tile, needs_lse: b
                     merged_lse = torch.logaddexp(merged_lse, part_lse)
             assert merged is not None
             out[images, :, rows] = merged.transpose(1, 2)
+            del part, merged  # before the next rows have theirs
             if lse is not None and merged_lse is not None:
                 lse[images, rows] = merged_lse
     return out, lse
@@ -193,7 +198,7 @@ def _transposed(tile: Tile, n_queries: int, n_keys: int) -> tuple[int, int]:
 
 def _row_dot(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
     """sum over channels of a * b, (B, C, N) -> (B, N), without a product of that whole size."""
-    return torch.stack([(x * y).sum(0, dtype=dtype) for x, y in zip(a.unbind(0), b.unbind(0))])
+    return torch.stack([(x * y).sum(0, dtype=dtype) for x, y in zip(a.unbind(0), b.unbind(0), strict=True)])
 
 
 def _rows(columns: Tensor) -> Tensor:

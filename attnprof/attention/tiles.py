@@ -12,7 +12,7 @@ from torch import Tensor
 
 _MIN_ROWS = 64  # below this a matrix product no longer fills a core's vector units or a GPU's tiles
 _DEFAULT_CACHE_BYTES = 32 * 2**20
-_CUDA_TILE_BYTES = 128 * 2**20  # enough rows for a full wave on the largest cards
+_CUDA_TILE_BYTES = 32 * 2**20  # 512 output tiles of 128 x 128 floats: several for each SM of any card
 _CUDA_FREE_SHARE = 16  # of the free memory, at most one part in this many
 
 

@@ -197,9 +197,7 @@ class _Measuring:
         weights = self._own_weights()
         try:
             x = draw_input(self.case, self.device, self.settings.seed)
-            exactness = compare(
-                step.block, weights, x, step.x, train=step.train, seed=self.settings.seed
-            )
+            exactness = compare(step.block, weights, x, step.x, train=step.train, seed=self.settings.seed)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -83,7 +83,8 @@ def _allocations(profiler: profile) -> list[int]:
     """The sizes of allocations (positive) and of what is freed (negative), in the order of time."""
     # Public accessors attribute allocations to ops and drop their order; the raw events keep it.
     assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
-    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events: list[Any] = profiler.profiler.kineto_results.events()
+    events = [event for event in events if event.name() == "[memory]"]
     return [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
 
 

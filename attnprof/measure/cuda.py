@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,11 +23,16 @@ class CudaDevice:
         self.name = f"cuda:{index}"
         self._index = index
         torch.cuda.set_device(index)
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
 
     def environment(self) -> dict[str, Any]:
         properties = torch.cuda.get_device_properties(self._index)
-        settings = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG", "PYTORCH_NO_CUDA_MEMORY_CACHING")
+        settings = (
+            "PYTORCH_ALLOC_CONF",
+            "PYTORCH_CUDA_ALLOC_CONF",
+            "CUBLAS_WORKSPACE_CONFIG",
+            "PYTORCH_NO_CUDA_MEMORY_CACHING",
+        )
         return {
             **common_environment(),
             "device": self.name,
@@ -34,7 +41,7 @@ class CudaDevice:
             "total_memory_bytes": properties.total_memory,
             "driver": _driver_version(),
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             "tf32": {
                 "matmul": torch.backends.cuda.matmul.allow_tf32,
                 "cudnn": torch.backends.cudnn.allow_tf32,
@@ -113,6 +120,11 @@ def _driver_version() -> str:
         pynvml.nvmlInit()
         version = pynvml.nvmlSystemGetDriverVersion()
         return version.decode() if isinstance(version, bytes) else str(version)
-    except Exception:  # as above
-        supported = torch._C._cuda_getDriverVersion()
-        return f"CUDA {supported // 1000}.{supported % 1000 // 10}"
+    except Exception:  # as above: the driver library itself tells the newest CUDA that it supports
+        supported = ctypes.c_int()
+        name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+        try:
+            ctypes.CDLL(name).cuDriverGetVersion(ctypes.byref(supported))
+        except OSError:
+            return "unknown"
+        return f"CUDA {supported.value // 1000}.{supported.value % 1000 // 10}"

@@ -20,7 +20,9 @@ _ELEMENTS = 2**21  # of a rows x N float64 matrix over the batch: 16 MiB
 _MIN_ROWS = 16
 
 
-def compare(block: nn.Module, weights: Mapping[str, Tensor], x: Tensor, x_in: Tensor, *, train: bool, seed: int) -> Exactness:
+def compare(
+    block: nn.Module, weights: Mapping[str, Tensor], x: Tensor, x_in: Tensor, *, train: bool, seed: int
+) -> Exactness:
     """Run the block once and compare.
 
     Args:
@@ -46,8 +48,8 @@ def compare(block: nn.Module, weights: Mapping[str, Tensor], x: Tensor, x_in: Te
     if train:
         generator = torch.Generator(x.device).manual_seed(seed)
         slope = torch.randn(expected.shape, generator=generator, device=x.device, dtype=torch.float64)
-        expected.backward(slope)
-        found.backward(slope.to(found.dtype))
+        torch.autograd.backward(expected, slope)
+        torch.autograd.backward(found, slope.to(found.dtype))
         parameters = {name: parameter.grad for name, parameter in block.named_parameters()}
         grad_error = _worst(
             [(parameters[name], weight.grad) for name, weight in reference.items() if name != "key_conv.bias"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import warnings
+import os
+import sys
+import tempfile
+import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,16 +27,18 @@ _NAMES = {
     SDPBackend.ERROR: "none",
 }
 
-# Sentences of ATen's native/transformers/cuda/sdp_utils.cpp and sdp_utils_cpp.h, and a short phrase for each.
+_FLASH_MAX_HEAD_DIM = 256
+
+# From the sentences of ATen's native/transformers/cuda/sdp_utils.cpp and sdp_utils_cpp.h to short phrases.
 _PHRASES = (
-    (r"same last dimension", "query/key and value dims differ"),
-    (r"head_dim|last dimension.*(multiple|divisible)|to be divisible", "head dim not supported"),
-    (r"(sm80|sm_80|gpu architecture|compute capability|less than sm)", "GPU too old"),
-    (r"(Expected query, key and value to all be of dtype|data ?type|dtype)", "dtype not supported"),
-    (r"(stride|contiguous)", "last dim not contiguous"),
-    (r"(not compiled|was not enabled at build|isn't enabled|USE_FLASH|USE_MEM)", "not in this torch build"),
-    (r"(runtime disabled|disabled|not been enabled|not enabled)", "switched off"),
-    (r"aligned", "head dim not aligned"),
+    ("only supports gpu architectures", "GPU too old"),
+    ("to all be of dtype", "dtype not supported"),
+    ("have stride 1", "last dim not contiguous"),
+    ("divisible by", "head dim not aligned"),
+    ("head_dim", "head dim not supported"),
+    ("not been enabled", "switched off"),
+    ("was not compiled", "not in this torch build"),
+    ("disabled", "switched off"),
 )
 
 
@@ -88,19 +93,50 @@ def _cuda_refusals(query: Tensor, key: Tensor, value: Tensor) -> dict[str, str]:
     }
     refusals = {}
     for kernel, can_use in questions.items():
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            usable = can_use(params, debug=True)
+        if kernel != "efficient" and query.dtype not in (torch.float16, torch.bfloat16):
+            # ATen may name a lesser reason first.
+            refusals[kernel] = "takes half precision only"
+            continue
+        usable, said = _overheard(partial(can_use, params, debug=True), query.device)
         if not usable:
-            refusals[kernel] = _phrase([str(warning.message) for warning in said])
+            refusals[kernel] = _phrase(said, same_dims=query.shape[-1] == value.shape[-1])
     return refusals
 
 
-def _phrase(sentences: list[str]) -> str:
-    for pattern, phrase in _PHRASES:
-        if any(re.search(pattern, sentence) for sentence in sentences):
+def _overheard(question: Callable[[], bool], device: torch.device) -> tuple[bool, str]:
+    """The answer, and what was said: these questions warn from C++, past Python, to stderr.
+
+    They are asked in a thread of their own, since torch holds back the warnings of a thread that is
+    inside one of its functions, as an observer is.
+    """
+    answers = []
+
+    def ask() -> None:
+        with torch.cuda.device(device):
+            answers.append(question())
+
+    sys.stderr.flush()
+    aside = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        try:
+            os.dup2(said.fileno(), 2)
+            thread = threading.Thread(target=ask)
+            thread.start()
+            thread.join()
+        finally:
+            os.dup2(aside, 2)
+            os.close(aside)
+        said.seek(0)
+        return answers == [True], said.read().decode("utf-8", "replace")
+
+
+def _phrase(said: str, *, same_dims: bool) -> str:
+    if "same last dimension" in said:  # one sentence for two reasons
+        return f"head dim over {_FLASH_MAX_HEAD_DIM}" if same_dims else "query/key and value dims differ"
+    for words, phrase in _PHRASES:
+        if words in said:
             return phrase
-    return sentences[0].split("(Triggered")[0].strip() if sentences else "refused"
+    return said.partition("Warning: ")[2].partition(" (function")[0].strip() or "refused"
 
 
 def _cpu_flash_refusal(query: Tensor, key: Tensor, value: Tensor) -> str:

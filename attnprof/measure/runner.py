@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
@@ -57,7 +58,7 @@ class Result:
     measurement: Measurement
 
 
-class _Died(Exception):
+class _DiedError(Exception):
     """The measuring process ended before it answered."""
 
     def __init__(self, exit_code: int, words: str) -> None:
@@ -69,7 +70,7 @@ class _Died(Exception):
         return f"{how}: {self.words}" if self.words else how
 
 
-class _TimedOut(Exception):
+class _TimedOutError(Exception):
     """No answer in time; the process has been killed."""
 
 
@@ -106,9 +107,9 @@ class Runner:
         try:
             process.receive(_START_SECONDS)
             answer = process.ask({"verb": "open", "device": self._settings.device}, _START_SECONDS)
-        except _TimedOut:
+        except _TimedOutError:
             raise WorkerError(f"the measuring process did not start within {_START_SECONDS:.0f} s") from None
-        except _Died as died:
+        except _DiedError as died:
             raise WorkerError(f"the measuring process did not start: {died.reason}") from None
         if answer["event"] == "error":
             raise WorkerError(answer["reason"])
@@ -123,9 +124,9 @@ class Runner:
         if dtype not in self._rates:
             try:
                 answer = self._opened().ask({"verb": "rate", "dtype": dtype}, _START_SECONDS)
-            except (_Died, _TimedOut) as error:
+            except (_DiedError, _TimedOutError) as error:
                 self._drop()
-                reason = error.reason if isinstance(error, _Died) else "no answer"
+                reason = error.reason if isinstance(error, _DiedError) else "no answer"
                 raise WorkerError(f"the device's matrix-product rate could not be measured: {reason}") from None
             self._rates[dtype] = float(answer["flops_per_second"])
         return self._rates[dtype]
@@ -151,10 +152,10 @@ class Runner:
         }
         try:
             answer = self._opened().ask(request, settings.timeout_seconds, enter)
-        except _TimedOut:
+        except _TimedOutError:
             self._drop()
             return Result(Outcome.TIMED_OUT, f"no end after {settings.timeout_seconds:g} s (--timeout)", Measurement())
-        except _Died as died:
+        except _DiedError as died:
             if self._process is not None and not self._process.alive:
                 self._drop()
             return Result(Outcome.CRASHED, died.reason, Measurement())
@@ -177,7 +178,7 @@ class _Process:
 
     def __init__(self, command: tuple[str, ...]) -> None:
         # Its libraries' chatter is kept apart: the last line of it may explain a death.
-        self._chatter: IO[bytes] = tempfile.TemporaryFile()
+        self._chatter: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `kill`
         self._received = b""
         # A session of its own: Ctrl-C reaches the command, which then ends the worker.
         self._popen = subprocess.Popen(
@@ -199,7 +200,7 @@ class _Process:
         """Send a request and wait for its answer.
 
         Raises:
-            _TimedOut, _Died
+            _TimedOutError, _DiedError
         """
         assert self._popen.stdin is not None
         try:
@@ -213,7 +214,7 @@ class _Process:
         """Wait for the next answer.
 
         Raises:
-            _TimedOut, _Died
+            _TimedOutError, _DiedError
         """
         deadline = time.monotonic() + timeout_seconds
         while True:
@@ -222,23 +223,19 @@ class _Process:
             if message["event"] == "phase":
                 enter(message["phase"])
             elif message["event"] == "died":
-                raise _Died(message["exit_code"], self._last_words())
+                raise _DiedError(message["exit_code"], self._last_words())
             else:
                 return message
 
     def kill(self) -> None:
         """End it and whatever it has forked."""
-        try:
+        with suppress(OSError):  # it has ended already
             os.killpg(self._popen.pid, signal.SIGKILL)
-        except OSError:  # it has ended already
-            pass
         self._popen.wait()
         for pipe in (self._popen.stdin, self._popen.stdout, self._chatter):
             if pipe is not None:
-                try:
+                with suppress(OSError):  # what was buffered for a dead reader
                     pipe.close()
-                except OSError:  # what was buffered for a dead reader
-                    pass
 
     def _line(self, deadline: float) -> bytes:
         assert self._popen.stdout is not None
@@ -246,7 +243,7 @@ class _Process:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 self.kill()
-                raise _TimedOut
+                raise _TimedOutError
             ready, _, _ = select.select([self._popen.stdout], [], [], min(remaining, _POLL_SECONDS))
             if ready:
                 chunk = os.read(self._popen.stdout.fileno(), 2**16)
@@ -256,8 +253,8 @@ class _Process:
         line, _, self._received = self._received.partition(b"\n")
         return line
 
-    def _died(self) -> _Died:
-        return _Died(self._popen.wait(), self._last_words())
+    def _died(self) -> _DiedError:
+        return _DiedError(self._popen.wait(), self._last_words())
 
     def _last_words(self) -> str:
         self._chatter.seek(0, os.SEEK_END)

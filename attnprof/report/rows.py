@@ -10,6 +10,37 @@ from attnprof.record import Record
 
 Cell = Any  # str, int, float, bool or None
 
+
+def _memory(record: Record, name: str) -> Cell:
+    memory = record.measurement.memory
+    return asdict(memory)[name] if memory else None
+
+
+def _latency(record: Record, name: str) -> Cell:
+    latency = record.measurement.latency
+    return asdict(latency)[name] if latency else None
+
+
+def _exactness(record: Record, name: str) -> Cell:
+    exactness = record.measurement.exactness
+    return asdict(exactness)[name] if exactness else None
+
+
+def _per_second(record: Record, amount: int | None) -> float | None:
+    latency = record.measurement.latency
+    return amount / latency.median_seconds if latency and amount is not None else None
+
+
+def _matmul_share(record: Record) -> float | None:
+    achieved, rate = _per_second(record, record.measurement.flops), record.measurement.matmul_flops_per_second
+    return achieved / rate if achieved and rate else None
+
+
+def _refused(record: Record) -> str | None:
+    kernel = record.measurement.kernel
+    return "; ".join(f"{name}: {why}" for name, why in kernel.refused.items()) or None if kernel else None
+
+
 # In this order; a new column goes to the end, so that those who read by position are not surprised.
 _COLUMNS: dict[str, Callable[[Record], Cell]] = {
     "strategy": lambda r: r.case.strategy,
@@ -46,8 +77,8 @@ _COLUMNS: dict[str, Callable[[Record], Cell]] = {
     "images_per_second": lambda r: _per_second(r, r.case.workload.batch),
     "flops": lambda r: r.measurement.flops,
     "flops_per_second": lambda r: _per_second(r, r.measurement.flops),
-    "matmul_share": lambda r: _matmul_share(r),
-    "sdpa_refused": lambda r: _refused(r),
+    "matmul_share": _matmul_share,
+    "sdpa_refused": _refused,
     "exactness_rows": lambda r: _exactness(r, "rows"),
     "notes": lambda r: "; ".join(r.measurement.notes) or None,
     "time": lambda r: r.time,
@@ -59,33 +90,3 @@ COLUMNS = tuple(_COLUMNS)
 def tidy_row(record: Record) -> dict[str, Cell]:
     """One value a column; None where the case has no such figure."""
     return {name: value(record) for name, value in _COLUMNS.items()}
-
-
-def _memory(record: Record, name: str) -> Cell:
-    memory = record.measurement.memory
-    return asdict(memory)[name] if memory else None
-
-
-def _latency(record: Record, name: str) -> Cell:
-    latency = record.measurement.latency
-    return asdict(latency)[name] if latency else None
-
-
-def _exactness(record: Record, name: str) -> Cell:
-    exactness = record.measurement.exactness
-    return asdict(exactness)[name] if exactness else None
-
-
-def _per_second(record: Record, amount: int | None) -> float | None:
-    latency = record.measurement.latency
-    return amount / latency.median_seconds if latency and amount is not None else None
-
-
-def _matmul_share(record: Record) -> float | None:
-    achieved, rate = _per_second(record, record.measurement.flops), record.measurement.matmul_flops_per_second
-    return achieved / rate if achieved and rate else None
-
-
-def _refused(record: Record) -> str | None:
-    kernel = record.measurement.kernel
-    return "; ".join(f"{name}: {why}" for name, why in kernel.refused.items()) or None if kernel else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -71,20 +73,24 @@ def kernel_lines(records: Iterable[Record]) -> list[str]:
         kernel = record.measurement.kernel
         if kernel and kernel.refused:
             reasons = "; ".join(f"no {name}: {why}" for name, why in kernel.refused.items())
-            lines[f"{record.case.strategy}: {kernel.name} kernel ({reasons})"] = None
+            lines[f"{record.case.strategy}: {kernel.name} ({reasons})"] = None
     return list(lines)
 
 
+def failure_lines(records: Iterable[Record]) -> list[str]:
+    """Why a case has no numbers, where that is not for want of memory; each reason once."""
+    told = {
+        f"{record.case.strategy}: {record.outcome.value.replace('_', ' ')} ({record.reason})": None
+        for record in records
+        if record.outcome not in (Outcome.MEASURED, Outcome.OUT_OF_MEMORY)
+    }
+    return list(told)
+
+
 def note_lines(records: Iterable[Record]) -> list[str]:
-    """Each note once, with how many cases it stands for."""
-    counts: dict[str, int] = {}
-    for record in records:
-        for note in record.measurement.notes:
-            # The figure in it differs from case to case; what to do does not.
-            what = "latency is noisy (marked ?)" if note.startswith("latency varies") else note.partition(": ")[0]
-            advice = note.partition(": ")[2]
-            counts[f"{what}: {advice}"] = counts.get(f"{what}: {advice}", 0) + 1
-    return [f"{note} ({count} case{'s' if count > 1 else ''})" for note, count in counts.items()]
+    """Each note once, without the figures that differ from case to case, and how often it stands."""
+    counts = Counter(re.sub(r"\d+%", "much", note) for record in records for note in record.measurement.notes)
+    return [f"? {note} ({count} {'case' if count == 1 else 'cases'})" for note, count in counts.items()]
 
 
 def _against_naive(pick: Record, naive: Record | None) -> str:

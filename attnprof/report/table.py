@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from attnprof.record import Outcome, Record
-from attnprof.report.summary import Group, group, kernel_lines, note_lines, pick_line
+from attnprof.report.summary import Group, failure_lines, group, kernel_lines, note_lines, pick_line
 from attnprof.units import format_bytes, format_seconds
 
 _HEADINGS = ("strategy", "peak", "step", "latency", "speed", "error", "kernel")
-_LEGEND = "* fastest and smallest exact strategy   ~ approximate   speed: against naive"
+_LEGEND = "* fastest or smallest of the exact   ~ approximate   speed: against naive"
 _OUTCOMES = {
-    Outcome.OUT_OF_MEMORY: "out of memory",
+    Outcome.OUT_OF_MEMORY: "OOM",
     Outcome.UNSUPPORTED: "unsupported",
     Outcome.TIMED_OUT: "timed out",
     Outcome.CRASHED: "crashed",
@@ -29,9 +29,9 @@ def to_table(records: Sequence[Record]) -> RenderableType:
     groups = group(records)
     parts: list[RenderableType] = []
     for one in groups:
-        parts += [_heading(one), _rich_table(one)]
+        parts += [_heading(one), _rich_table(one), Text()]
     parts.append(Text(_LEGEND, style="dim"))
-    parts += [Text(line) for line in (*kernel_lines(records), *note_lines(records))]
+    parts += [Text(line) for line in _remarks(records)]
     parts.append(Text(pick_line(groups), style="bold"))
     return Lines(*parts)
 
@@ -42,12 +42,19 @@ def to_markdown(records: Sequence[Record]) -> str:
     lines: list[str] = []
     for one in groups:
         lines += [f"**{_heading(one).plain}**", "", _markdown_line(_HEADINGS), _markdown_line(["---"] * len(_HEADINGS))]
-        lines += [_markdown_line([cell.replace("*", "\\*").replace("~", "\\~") for cell in _cells(r, one)]) for r in one.records]
+        lines += [
+            _markdown_line([cell.replace("*", "\\*").replace("~", "\\~") for cell in _cells(r, one)])
+            for r in one.records
+        ]
         lines.append("")
     lines += [_LEGEND.replace("*", "\\*").replace("~", "\\~"), ""]
-    lines += [f"- {line}" for line in (*kernel_lines(records), *note_lines(records))]
+    lines += [f"- {line}" for line in _remarks(records)]
     lines += ["", pick_line(groups)]
     return "\n".join(lines) + "\n"
+
+
+def _remarks(records: Sequence[Record]) -> list[str]:
+    return [*kernel_lines(records), *failure_lines(records), *note_lines(records)]
 
 
 def _heading(one: Group) -> Text:
@@ -67,7 +74,6 @@ def _rich_table(one: Group) -> Table:
         if record is one.fastest:
             cells[3].stylize("bold green")
         table.add_row(*cells, style=style)
-    table.add_section()
     return table
 
 
@@ -77,7 +83,7 @@ def _cells(record: Record, one: Group) -> list[str]:
     measurement = record.measurement
     kernel = measurement.kernel.name if measurement.kernel else ""
     if record.outcome is not Outcome.MEASURED:
-        what = _OUTCOMES[record.outcome] + (" (implied)" if record.implied_by else "")
+        what = _OUTCOMES[record.outcome] + (", implied" if record.implied_by else "")
         return [name, "", "", what, "", "", kernel]
     assert measurement.memory is not None
     peak = format_bytes(measurement.memory.peak_allocated_bytes) + (" *" if record is one.smallest else "")

@@ -1,0 +1,60 @@
+"""Records with made-up numbers, for what reads records."""
+
+from attnprof.measure.latency import summarize
+from attnprof.plan import Case, Workload
+from attnprof.record import Exactness, Kernel, Measurement, Memory, Outcome, Record
+
+MIB = 2**20
+ENVIRONMENT = {"attnprof": "0", "torch": "2", "device": "cpu", "device_name": "Test CPU", "threads": 2}
+SETTINGS = {"seed": 0, "budget_bytes": None, "case_seconds": 1.0, "timeout_seconds": 300.0}
+
+
+def case(strategy="naive", side=64, mode="forward", **workload):
+    return Case(
+        Workload(**{"batch": 1, "channels": 128, "height": side, "width": side, "mode": mode, **workload}), strategy
+    )
+
+
+def measurement(peak_mib=100, seconds=0.1, error=1e-7, kernel=None, notes=()):
+    return Measurement(
+        memory=Memory(
+            2 * MIB, peak_mib * MIB - 2 * MIB, 0, peak_mib * MIB - 2 * MIB, peak_mib * MIB, None, None, None, 5
+        ),
+        latency=summarize((seconds, seconds * 1.02, seconds * 0.98), 1),
+        exactness=Exactness(error, error, None, 512),
+        kernel=kernel,
+        flops=10**9,
+        matmul_flops_per_second=1e11,
+        passes_seconds={"memory": 0.1},
+        notes=tuple(notes),
+    )
+
+
+def record(strategy="naive", outcome=Outcome.MEASURED, *, reason="", implied_by="", environment=None, **options):
+    workload = {k: options.pop(k) for k in ("side", "mode", "batch", "channels", "dtype") if k in options}
+    return Record(
+        case=case(strategy, **workload),
+        outcome=outcome,
+        measurement=measurement(**options) if outcome is Outcome.MEASURED else Measurement(),
+        environment=environment or ENVIRONMENT,
+        settings=SETTINGS,
+        time="2026-01-01T00:00:00+00:00",
+        reason=reason,
+        implied_by=implied_by,
+    )
+
+
+def sweep_records():
+    math = Kernel("math", {"flash": "query/key and value dims differ"})
+    return [
+        record("naive", peak_mib=150, seconds=0.2),
+        record("chunked", peak_mib=14, seconds=0.05),
+        record("sdpa", peak_mib=160, seconds=0.13, kernel=math),
+        record("sdpa-pad", peak_mib=13, seconds=0.052, kernel=Kernel("flash")),
+        record("pooled:2", peak_mib=40, seconds=0.02, error=0.2, notes=["latency varies by 23%: close other programs"]),
+        record("naive", Outcome.OUT_OF_MEMORY, reason="limit 1.00 GiB: can't allocate", side=256),
+        record("chunked", peak_mib=100, seconds=9.5, side=256),
+        record("sdpa", Outcome.OUT_OF_MEMORY, implied_by="1x128x128x128 fp32 forward", reason="implied by", side=256),
+        record("pooled:2+sdpa-split+checkpoint+bf16", peak_mib=40, seconds=12.25, error=0.2, side=256),
+        record("online", Outcome.TIMED_OUT, reason="no end after 300 s (--timeout)", side=256),
+    ]

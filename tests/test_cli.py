@@ -1,0 +1,193 @@
+"""The command as a user runs it: a process of its own, real measurements on the CPU."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import attnprof
+from attnprof.record import read_records
+
+SMALL = [
+    "sweep",
+    "--device",
+    "cpu",
+    "--hw",
+    "4,6x8",
+    "--channels",
+    "8",
+    "--strategy",
+    "naive,chunked",
+    "--case-seconds",
+    "0.01",
+]
+
+
+def attnprof_command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "attnprof", *map(str, arguments)], capture_output=True, text=True, check=False, **options
+    )
+
+
+def test_version_and_help():
+    assert attnprof_command("--version").stdout.strip() == attnprof.__version__
+    for arguments in (["--help"], ["sweep", "--help"], ["-h"]):
+        done = attnprof_command(*arguments)
+        assert done.returncode == 0
+        assert "Usage" in done.stdout
+
+
+def test_csv_on_stdout_is_only_data_and_the_file_agrees(tmp_path):
+    done = attnprof_command(*SMALL, "--format", "csv", "--csv", tmp_path / "t.csv", "--out", tmp_path / "r.jsonl")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(r["strategy"], r["height"], r["width"], r["mode"]) for r in rows][:2] == [
+        ("naive", "4", "4", "forward"), ("chunked", "4", "4", "forward"),
+    ]  # fmt: skip
+    assert len(rows) == 8
+    assert {r["outcome"] for r in rows} == {"measured"}
+    assert (tmp_path / "t.csv").read_text() == done.stdout
+    assert "8 cases" in done.stderr
+    assert "[8/8]" in done.stderr
+    assert len(read_records(tmp_path / "r.jsonl")) == 8
+
+
+def test_json_and_table_and_markdown_of_a_finished_file(tmp_path):
+    attnprof_command(*SMALL, "--out", tmp_path / "r.jsonl")
+    again = [*SMALL, "--out", tmp_path / "r.jsonl", "--resume", "--format"]
+    rows = json.loads(attnprof_command(*again, "json").stdout)
+    assert len(rows) == 8
+    table = attnprof_command(*again, "table").stdout
+    assert max(map(len, table.splitlines())) <= 80
+    assert "Pick " in table
+    assert attnprof_command(*again, "markdown").stdout.count("| naive |") == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hw", "64x"], "hw: '64x' is not a size; write 64 or 64x96"),
+        (["--strategy", "chunkd"], "did you mean 'chunked'"),
+        (["--channels", "100"], "channels: 100 is not divisible by 8"),
+        (["--budget", "12 cows"], "'12 cows' is not a memory size"),
+        (["--device", "tpu"], "device 'tpu' is not known: use auto, cpu, cuda or cuda:0"),
+        (["--format", "xml"], "format: 'xml' is not one of table"),
+        (["--resume"], "--resume continues a file: name it with --out"),
+        (["--timeout", "-1"], "timeout: -1 is not a positive number of seconds"),
+        (["--seed", "x"], "--seed"),
+        (["--sed", "1"], "--sed"),
+        (["--csv", "no/such/folder/t.csv"], "the folder of no/such/folder/t.csv does not exist"),
+        (["--out", "/proc/nothing/r.jsonl"], "cannot write /proc/nothing/r.jsonl"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments, message):
+    done = attnprof_command("sweep", *arguments)
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_an_existing_file_is_kept(tmp_path):
+    (tmp_path / "r.jsonl").write_text("precious\n")
+    for extra in ([], ["--resume"]):
+        done = attnprof_command(*SMALL, "--out", tmp_path / "r.jsonl", *extra)
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert (tmp_path / "r.jsonl").read_text() == "precious\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on(tmp_path, number, code):
+    path = tmp_path / "r.jsonl"
+    arguments = [
+        *SMALL,
+        "--out",
+        str(path),
+        "--strategy",
+        "naive,chunked,online,sdpa,sdpa-pad",
+        "--case-seconds",
+        "0.2",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attnprof", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: path.exists() and path.read_text().count("\n") >= 2)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == code
+    done = len(read_records(path))
+    assert 2 <= done < 20
+    assert "strategy" in out
+    last = err.strip().splitlines()[-1]
+    assert last.startswith(f"stopped after {done} of 20 cases; continue with: attnprof sweep")
+    assert "Traceback" not in err
+    resumed = attnprof_command(*last.partition("attnprof ")[2].split(), "--format", "csv")
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(resumed.stdout.splitlines()) == 21
+
+
+def test_a_killed_sweep_leaves_no_worker_and_its_records(tmp_path):
+    path = tmp_path / "r.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attnprof", *SMALL, "--out", str(path), "--case-seconds", "5"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for(lambda: path.exists() and path.read_text().count("\n") >= 1)
+    children = descendants(process.pid)
+    assert children
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(alive(pid) for pid in children))
+    assert len(read_records(path)) >= 1
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    attnprof_command(*SMALL, "--out", tmp_path / "r.jsonl")
+    command = " ".join(
+        [sys.executable, "-m attnprof", *SMALL, "--out", str(tmp_path / "r.jsonl"), "--resume --format csv"]
+    )
+    done = subprocess.run(f"{command} | head -1; echo ${{PIPESTATUS[0]}}", shell=True, executable="/bin/bash",
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.stdout.startswith("strategy,")
+    assert done.stdout.strip().endswith("\n0")
+    assert "Traceback" not in done.stderr
+
+
+def test_sweep_from_python_gives_the_same_rows(tmp_path):
+    frame = attnprof.sweep(hw=[4, "6x8"], channels=8, strategy=["naive", "pooled"], mode="forward", device="cpu",
+                           case_seconds=0.01, out=str(tmp_path / "r.jsonl"))  # fmt: skip
+    assert list(frame["strategy"]) == ["naive", "pooled:2"] * 2
+    assert list(frame["exact"]) == [True, False] * 2
+    assert frame["peak_allocated_bytes"].gt(0).all()
+    assert len(read_records(tmp_path / "r.jsonl")) == 4
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def descendants(pid):
+    found = []
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        found += [child, *descendants(child)]
+    return found
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

@@ -1,0 +1,114 @@
+"""The pipeline with a runner that answers from a script."""
+
+import pytest
+from samples import ENVIRONMENT, measurement
+
+from attnprof.errors import AttnprofError
+from attnprof.measure.runner import Result, Settings
+from attnprof.pipeline import run_plan
+from attnprof.plan import make_plan
+from attnprof.record import Measurement, Outcome, RecordFile
+
+
+class Scripted:
+    """Out of memory from a given number of positions on, for `naive` alone."""
+
+    def __init__(self, limit=10**9, environment=ENVIRONMENT, interrupt_after=None):
+        self.limit, self.environment, self.interrupt_after = limit, environment, interrupt_after
+        self.ran = []
+
+    def open(self):
+        pass
+
+    def matmul_flops_per_second(self, dtype):
+        return 1e11
+
+    def measure(self, case, enter):
+        if self.interrupt_after is not None and len(self.ran) >= self.interrupt_after:
+            raise KeyboardInterrupt
+        self.ran.append(case)
+        if case.strategy == "naive" and case.workload.positions >= self.limit:
+            return Result(Outcome.OUT_OF_MEMORY, "too much", Measurement())
+        return Result(Outcome.MEASURED, "", measurement())
+
+
+class Silent:
+    def planned(self, plan, done, estimates):
+        self.plan, self.done, self.estimates = plan, done, estimates
+
+    def started(self, case):
+        pass
+
+    def entered(self, phase):
+        pass
+
+    def ended(self, record):
+        pass
+
+
+def plan(**change):
+    options = {
+        "sizes": [(4, 4), (8, 8), (16, 16)], "batches": [1, 2], "channels": [16], "strategies": ["naive", "chunked"],
+        "modes": ["forward"], "dtypes": ["fp32"],
+    }  # fmt: skip
+    return make_plan(**{**options, **change})
+
+
+def run(runner, path, resume=False, settings=Settings(), **change):  # noqa: B008
+    file, listener = RecordFile(path, resume=resume), Silent()
+    try:
+        return list(run_plan(plan(**change), settings, runner, file, listener)), listener
+    finally:
+        file.close()
+
+
+def test_larger_cases_of_a_series_are_implied_and_not_run(tmp_path):
+    runner = Scripted(limit=64)
+    records, _ = run(runner, tmp_path / "r.jsonl")
+    implied = [r for r in records if r.implied_by]
+    assert len(records) == 12
+    assert [str(c) for c in runner.ran if c.strategy == "naive"] == [
+        "naive 1x16x4x4 fp32 forward", "naive 2x16x4x4 fp32 forward", "naive 1x16x8x8 fp32 forward",
+    ]  # fmt: skip
+    assert {(r.case.workload.batch, r.case.workload.height) for r in implied} == {(2, 8), (1, 16), (2, 16)}
+    assert {r.implied_by for r in implied} == {"1x16x8x8 fp32 forward"}
+    assert all(r.outcome is Outcome.OUT_OF_MEMORY and r.case.strategy == "naive" for r in implied)
+
+
+def test_resume_runs_what_is_missing_and_keeps_the_rest(tmp_path):
+    path = tmp_path / "r.jsonl"
+    first = Scripted(limit=64, interrupt_after=5)
+    with pytest.raises(KeyboardInterrupt):
+        run(first, path)
+    second = Scripted(limit=64)
+    records, listener = run(second, path, resume=True)
+    assert len(first.ran) == 5
+    assert not set(first.ran) & set(second.ran)
+    assert {r.case for r in records} == set(plan().cases)
+    assert listener.done >= 5
+    again = Scripted()
+    run(again, path, resume=True)
+    assert again.ran == []
+
+
+def test_resume_in_another_environment_is_refused(tmp_path):
+    path = tmp_path / "r.jsonl"
+    run(Scripted(), path)
+    with pytest.raises(AttnprofError, match="measured with torch = 2, now it is 3"):
+        run(Scripted(environment={**ENVIRONMENT, "torch": "3"}), path, resume=True)
+    with pytest.raises(AttnprofError, match="measured with budget_bytes = None, now it is 5"):
+        run(Scripted(), path, resume=True, settings=Settings(budget_bytes=5))
+
+
+def test_what_means_nothing_is_unsupported_and_not_run(tmp_path):
+    runner = Scripted()
+    records, _ = run(runner, tmp_path / "r.jsonl", strategies=["naive+fp16"], dtypes=["fp16"])
+    assert runner.ran == []
+    assert {r.outcome for r in records} == {Outcome.UNSUPPORTED}
+    assert "fp16 changes the precision of an fp32 workload" in records[0].reason
+
+
+def test_each_case_has_an_estimate(tmp_path):
+    _, listener = run(Scripted(), tmp_path / "r.jsonl")
+    assert set(listener.estimates) == set(plan().cases)
+    assert all(seconds > 0 for seconds in listener.estimates.values())
