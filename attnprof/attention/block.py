@@ -80,7 +80,10 @@ class SelfAttention2d(nn.Module):
             out, attention = checkpoint(self._attend, x, use_reentrant=False)
         else:
             out, attention = self._attend(x)
-        return (out, attention) if return_attention else out
+        if not return_attention:
+            return out
+        assert attention is not None
+        return out, attention
 
     def _attend(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         inner = x.to(self.gamma.dtype) if self.strategy.precision_name in _DTYPES else x
