@@ -67,7 +67,9 @@ def main():
     print(f"{arguments.shape} {arguments.mode}, {arguments.rounds} rounds, attnprof {__version__}, torch {torch.__version__}, "
           f"{torch.get_num_threads()} threads, {platform.machine()}")  # fmt: skip
     median = {name: statistics.median(samples) for name, samples in seconds.items()}
-    print("| candidate | median ms | quartiles ms | naive / it | sdpa / it | it / products |\n|---|---|---|---|---|---|")
+    print(
+        "| candidate | median ms | quartiles ms | naive / it | sdpa / it | it / products |\n|---|---|---|---|---|---|"
+    )
     for name, samples in seconds.items():
         lower, _, upper = statistics.quantiles(samples, n=4, method="inclusive")
         print(f"| {name} | {median[name] * 1e3:.1f} | {lower * 1e3:.1f} to {upper * 1e3:.1f} | "

@@ -215,3 +215,20 @@ def test_no_grad_leaves_the_input_alone():
         out = module(x)
     assert torch.equal(x, before)
     assert out.data_ptr() != x.data_ptr()
+
+
+@pytest.mark.parametrize("strategy", ["chunked", "sdpa-pad"])
+@pytest.mark.parametrize("norm", [torch.nn.utils.spectral_norm, torch.nn.utils.parametrizations.spectral_norm])
+@pytest.mark.filterwarnings("ignore:.*spectral_norm.*:FutureWarning")
+def test_a_normalized_convolution_is_called_and_not_bypassed(strategy, norm):
+    module = like(sagan(16), strategy)
+    x = torch.randn(1, 16, 3, 4, dtype=torch.float64)
+    before = module(x)
+    norm(module.value_conv)
+    plain = SelfAttention2d(16, "naive").double()
+    norm(plain.value_conv)
+    plain.load_state_dict(module.state_dict())
+    for block in (module, plain):
+        block.eval()
+    torch.testing.assert_close(module(x), plain(x))
+    assert not torch.allclose(module(x), before)

@@ -17,11 +17,11 @@ def naive(p: Projections) -> tuple[Tensor, Tensor]:
     Returns:
         The block's output (B, C, H, W) and the attention map (B, N, M), rows summing to 1.
     """
-    query = p.query().transpose(1, 2)  # (B, N, E)
-    key = p.key()  # (B, E, M)
+    query = p.query(as_written=True).transpose(1, 2)  # (B, N, E)
+    key = p.key(as_written=True)  # (B, E, M)
     scores = torch.bmm(query, key)  # (B, N, M)
     attention = torch.softmax(scores, dim=-1)
-    value = p.value()  # (B, C, M)
+    value = p.value(as_written=True)  # (B, C, M)
     out = torch.bmm(value, attention.transpose(1, 2))  # (B, C, N)
     out = out.view(p.x.shape)
     return p.gamma * out + p.x, attention

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,9 +15,13 @@ class Projections:
     A strategy asks for each projection when it needs it and drops it when it is done, so that the
     order of its own allocations, which decides its peak memory, is its own affair.
 
+    A projection is computed as the matrix product that a 1x1 convolution is, or `as_written`: by
+    calling the convolution, as users' blocks do.
+
     Attributes:
         x: the block's input, (B, C, H, W).
         gamma: the learned weight of the attention term, (1,).
+        pool: the max-pooling factor of keys and values; 1 for none.
     """
 
     def __init__(
@@ -24,22 +30,50 @@ class Projections:
         self.x, self.gamma, self.pool = x, gamma, pool
         self._query_conv, self._key_conv, self._value_conv = query_conv, key_conv, value_conv
 
-    def query(self) -> Tensor:
+    def query(self, *, as_written: bool = False) -> Tensor:
         """(B, E, N), N = H * W."""
-        return self._query_conv(self.x).flatten(2)  # type: ignore[no-any-return]
+        return self._project(self._query_conv, as_written).flatten(2)
 
-    def key(self) -> Tensor:
+    def key(self, *, as_written: bool = False) -> Tensor:
         """(B, E, M); M = N, or the number of pooled positions."""
-        return self._pooled(self._key_conv(self.x)).flatten(2)
+        return self._pooled(self._project(self._key_conv, as_written)).flatten(2)
 
-    def value(self) -> Tensor:
+    def value(self, *, as_written: bool = False) -> Tensor:
         """(B, C, M)."""
-        return self._pooled(self._value_conv(self.x)).flatten(2)
+        return self._pooled(self._project(self._value_conv, as_written)).flatten(2)
 
     def residual(self, attended: Tensor) -> Tensor:
         """`gamma * attended + x` in one kernel and in the layout of x; (B, C, N) -> (B, C, H, W)."""
         return torch.addcmul(self.x, self.gamma, attended.view(self.x.shape))
 
+    def _project(self, conv: nn.Module, as_written: bool) -> Tensor:
+        if _is_plain(conv) and not as_written:
+            return _product(conv, self.x)
+        return conv(self.x)  # type: ignore[no-any-return]
+
     def _pooled(self, maps: Tensor) -> Tensor:
         # ceil_mode: at an odd size the last row and column pool what is left instead of being lost.
         return F.max_pool2d(maps, self.pool, ceil_mode=True) if self.pool > 1 else maps
+
+
+def _product(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution as a matrix product, (B, C, H, W) -> (B, C', H, W).
+
+    The convolution libraries reorder input and output: on the CPU two more maps of their size.
+    """
+    assert conv.bias is not None
+    weight = conv.weight.flatten(1).expand(x.shape[0], -1, -1)  # (B, C', C)
+    product = torch.baddbmm(conv.bias.unsqueeze(1), weight, x.flatten(2))  # (B, C', N)
+    return product.view(x.shape[0], -1, *x.shape[2:])
+
+
+def _is_plain(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether it is nothing but a 1x1 convolution; spectral norm, for one, adds hooks or another class."""
+    return (
+        type(conv) is nn.Conv2d
+        and conv.kernel_size == conv.stride == conv.dilation == (1, 1)
+        and conv.padding in ((0, 0), "valid", "same")
+        and conv.groups == 1
+        and conv.bias is not None
+        and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
+    )

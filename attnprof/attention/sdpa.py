@@ -24,9 +24,9 @@ def sdpa(p: Projections) -> tuple[Tensor, None]:
     Returns:
         The block's output (B, C, H, W); there is no attention map.
     """
-    query = p.query().transpose(1, 2).unsqueeze(1)  # (B, 1, N, E)
-    key = p.key().transpose(1, 2).unsqueeze(1)  # (B, 1, M, E)
-    value = p.value().transpose(1, 2).unsqueeze(1)  # (B, 1, M, C)
+    query = p.query(as_written=True).transpose(1, 2).unsqueeze(1)  # (B, 1, N, E)
+    key = p.key(as_written=True).transpose(1, 2).unsqueeze(1)  # (B, 1, M, E)
+    value = p.value(as_written=True).transpose(1, 2).unsqueeze(1)  # (B, 1, M, C)
     out = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, 1, N, C)
     return p.residual(out.squeeze(1).transpose(1, 2).contiguous()), None
 

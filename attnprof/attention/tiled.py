@@ -115,42 +115,49 @@ class _Buffer:
 
 
 def _forward(query: Tensor, key: Tensor, value: Tensor, tile: Tile, needs_lse: bool) -> tuple[Tensor, Tensor | None]:
+    """(B, C, N), and where needed the log-sum-exp of each query's scores, (B, N)."""
     batch, _, n_queries = query.shape
-    n_keys = key.shape[2]
-    merge = tile.keys < n_keys
-    stat_dtype = torch.promote_types(query.dtype, torch.float32)
     out = value.new_empty(batch, value.shape[1], n_queries)
+    stat_dtype = torch.promote_types(query.dtype, torch.float32)
     lse = query.new_empty(batch, n_queries, dtype=stat_dtype) if needs_lse else None
     buffer = _Buffer(query, tile)
     for images in _chunks(batch, tile.images):
-        q = query[images].transpose(1, 2)
-        k = key[images]
-        v = _rows(value[images])
+        q, k, v = query[images].transpose(1, 2), key[images], _rows(value[images])
         for rows in _chunks(n_queries, tile.queries):
-            merged: Tensor | None = None
-            merged_lse: Tensor | None = None
-            for columns in _chunks(n_keys, tile.keys):
-                scores = buffer.product(q[:, rows], k[:, :, columns])
-                top = scores.amax(-1) if merge or needs_lse else None
-                weights = torch.softmax(scores, -1, out=scores)
-                # The largest weight of a row is 1 / sum(exp(scores - top)).
-                part_lse = top - weights.amax(-1).log_() if top is not None else None
-                part = torch.bmm(buffer.operand(weights), v[:, columns])
-                if not merge:
-                    merged, merged_lse = part, part_lse
-                elif merged is None or merged_lse is None:
-                    merged, merged_lse = part.to(stat_dtype), part_lse
-                else:
-                    assert part_lse is not None
-                    share = torch.sigmoid(part_lse - merged_lse)
-                    merged.lerp_(part.to(stat_dtype), share.unsqueeze(-1))
-                    merged_lse = torch.logaddexp(merged_lse, part_lse)
-            assert merged is not None
-            out[images, :, rows] = merged.transpose(1, 2)
-            del part, merged  # before the next rows have theirs
-            if lse is not None and merged_lse is not None:
-                lse[images, rows] = merged_lse
+            attended, row_lse = _attend_rows(q[:, rows], k, v, tile.keys, buffer, needs_lse)
+            out[images, :, rows] = attended.transpose(1, 2)
+            if lse is not None and row_lse is not None:
+                lse[images, rows] = row_lse
+            del attended, row_lse  # before the next have theirs
+        del v
     return out, lse
+
+
+def _attend_rows(
+    q: Tensor, k: Tensor, v: Tensor, step: int, buffer: _Buffer, needs_lse: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Some query rows against all keys, `step` keys at a time; (b, rows, C) and (b, rows)."""
+    n_keys = k.shape[2]
+    needs_lse |= step < n_keys  # by which parts are merged
+    merged: Tensor | None = None
+    merged_lse: Tensor | None = None
+    for columns in _chunks(n_keys, step):
+        scores = buffer.product(q, k[:, :, columns])
+        top = scores.amax(-1) if needs_lse else None
+        weights = torch.softmax(scores, -1, out=scores)
+        # The largest weight of a row is 1 / sum(exp(scores - top)).
+        lse = top - weights.amax(-1).log_() if top is not None else None
+        part = torch.bmm(buffer.operand(weights), v[:, columns])
+        if step >= n_keys:
+            return part, lse
+        part = part.to(scores.dtype)
+        if merged is None or merged_lse is None or lse is None:
+            merged, merged_lse = part, lse
+        else:
+            merged.lerp_(part, torch.sigmoid(lse - merged_lse).unsqueeze(-1))
+            merged_lse = torch.logaddexp(merged_lse, lse)
+    assert merged is not None
+    return merged, merged_lse
 
 
 def _backward(
@@ -189,6 +196,7 @@ def _backward(
             grad_key[images, :, columns] = sum_key.transpose(1, 2)
             grad_value[images, :, columns] = sum_value.transpose(1, 2)
         grad_query[images] = sum_query
+        del q_rows, g_rows, sum_query
     return grad_query, grad_key, grad_value, row_dot
 
 

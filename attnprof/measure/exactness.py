@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attnprof.record import Exactness
 
-_ELEMENTS = 2**21  # of a rows x N float64 matrix over the batch: 16 MiB
+_ELEMENTS = 2**20  # of a rows x N float64 matrix over the batch: 8 MiB
 _MIN_ROWS = 16
 
 
