@@ -64,8 +64,8 @@ def main():
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
-    print(f"{arguments.shape} {arguments.mode}, {arguments.rounds} rounds, attnprof {__version__}, torch {torch.__version__}, "
-          f"{torch.get_num_threads()} threads, {platform.machine()}")  # fmt: skip
+    versions = f"attnprof {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    print(f"{arguments.shape} {arguments.mode}, {arguments.rounds} rounds, {versions}, {platform.machine()}")
     median = {name: statistics.median(samples) for name, samples in seconds.items()}
     print(
         "| candidate | median ms | quartiles ms | naive / it | sdpa / it | it / products |\n|---|---|---|---|---|---|"

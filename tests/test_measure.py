@@ -1,9 +1,12 @@
 """Real measurements on the CPU: bytes against hand counts, the same whatever ran before."""
 
+import math
+
 import pytest
 import torch
 from samples import case
 
+from attnprof import SelfAttention2d
 from attnprof.measure.exactness import compare
 from attnprof.measure.kernels import chosen_kernel
 from attnprof.measure.latency import measure_latency, noise_note, summarize
@@ -98,6 +101,18 @@ def test_low_precision_and_approximation_show_in_the_error(runner):
     assert errors["naive"] < 1e-6
     assert 1e-4 < errors["naive+bf16"] < 0.05
     assert 1e-5 < errors["naive+amp"] < 0.05 < errors["pooled:2"]
+
+
+def test_values_that_are_not_finite_do_not_pass_for_exact():
+    torch.manual_seed(0)
+    block, x = SelfAttention2d(8, "naive"), torch.randn(1, 8, 4, 4)
+    torch.nn.init.ones_(block.gamma)
+    weights = {name: p.detach().clone() for name, p in block.named_parameters()}
+    with torch.no_grad():
+        block.query_conv.weight.fill_(float("nan"))
+    found = compare(block, weights, x, x, train=True, seed=0)
+    assert not math.isfinite(found.max_abs_error)
+    assert not math.isfinite(found.grad_max_rel_error)
 
 
 @pytest.mark.parametrize("train", [False, True])

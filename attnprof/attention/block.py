@@ -76,6 +76,8 @@ class SelfAttention2d(nn.Module):
         if return_attention and not self.strategy.has_map:
             with_map = " or ".join(component.name for component in COMPONENTS if component.has_map)
             raise ValueError(f"strategy {str(self.strategy)!r} never forms the attention map: use {with_map} for it")
+        out: Tensor
+        attention: Tensor | None
         if self.strategy.checkpoint and torch.is_grad_enabled():
             out, attention = checkpoint(self._attend, x, use_reentrant=False)
         else:

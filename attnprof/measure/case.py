@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -202,6 +203,10 @@ class _Measuring:
             if not is_out_of_memory(error):
                 raise
             self._notes.append("exactness not checked: the float64 reference does not fit beside the case")
+            return
+        errors = (exactness.max_abs_error, exactness.max_rel_error, exactness.grad_max_rel_error or 0.0)
+        if not all(map(math.isfinite, errors)):
+            self._notes.append("output or gradients are not finite in this precision")
             return
         self.parts = dataclasses.replace(self.parts, exactness=exactness)
 
