@@ -38,10 +38,11 @@ def attnprof_command(*arguments, **options):
 
 def test_version_and_help():
     assert attnprof_command("--version").stdout.strip() == attnprof.__version__
-    for arguments in (["--help"], ["sweep", "--help"], ["-h"]):
+    for arguments in ([], ["--help"], ["sweep", "--help"], ["-h"]):
         done = attnprof_command(*arguments)
         assert done.returncode == 0
         assert "Usage" in done.stdout
+        assert done.stderr == ""
 
 
 def test_csv_on_stdout_is_only_data_and_the_file_agrees(tmp_path):

@@ -104,7 +104,7 @@ def _against_naive(pick: Record, naive: Record | None) -> str:
     faster = _seconds(naive) / _seconds(pick)
     smaller = naive.measurement.memory.step_bytes / max(1, memory.step_bytes)
     speed = f"{faster:.1f}x faster" if faster >= 1 else f"{1 / faster:.1f}x slower"
-    size = f"{smaller:.3g}x less" if smaller >= 1 else f"{1 / smaller:.3g}x more"
+    size = f"{smaller:.1f}x less" if smaller >= 1 else f"{1 / smaller:.1f}x more"
     return f"{speed} than naive, {size} step memory"
 
 
