@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from typing import Protocol
 
-from attnprof.measure.runner import Result, Runner, Settings
+from attnprof.measure.runner import Result, Runner
 from attnprof.plan import Case, Plan, estimated_seconds
 from attnprof.record import Measurement, Outcome, Record, RecordFile
+from attnprof.settings import Settings
 
 
 class Listener(Protocol):

@@ -10,7 +10,6 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from attnprof.errors import AttnprofError
-from attnprof.measure.runner import Settings
 from attnprof.plan import (
     DEFAULT_STRATEGIES,
     DTYPE_BYTES,
@@ -21,6 +20,7 @@ from attnprof.plan import (
     parse_numbers,
     parse_sizes,
 )
+from attnprof.settings import Settings
 from attnprof.units import parse_bytes
 
 

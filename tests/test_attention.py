@@ -74,7 +74,7 @@ def test_layouts_other_than_contiguous(strategy):
             torch.testing.assert_close(module(x), block(x)[0])
 
 
-@pytest.mark.parametrize("strategy", [s for s in EXACT if "sdpa" not in s])
+@pytest.mark.parametrize("strategy", EXACT)
 def test_gradcheck(strategy):
     module = like(sagan(8), strategy)
     x = torch.randn(2, 8, 2, 3, dtype=torch.float64, requires_grad=True)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from samples import case
 
-from attnprof.measure.runner import Runner, Settings
+from attnprof.measure.runner import Runner
 from attnprof.record import Outcome
+from attnprof.settings import Settings
 
 pytestmark = pytest.mark.cuda
 FAST = Settings(device="cuda", case_seconds=0.01)

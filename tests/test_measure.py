@@ -10,9 +10,10 @@ from attnprof import SelfAttention2d
 from attnprof.measure.exactness import compare
 from attnprof.measure.kernels import chosen_kernel
 from attnprof.measure.latency import measure_latency, noise_note, summarize
-from attnprof.measure.runner import Runner, Settings
+from attnprof.measure.runner import Runner
 from attnprof.measure.work import step_flops
 from attnprof.record import Outcome
+from attnprof.settings import Settings
 
 FAST = Settings(device="cpu", case_seconds=0.01)
 N = 24 * 24

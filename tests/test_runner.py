@@ -10,8 +10,9 @@ import pytest
 from samples import case
 
 from attnprof.errors import WorkerError
-from attnprof.measure.runner import Runner, Settings
+from attnprof.measure.runner import Runner
 from attnprof.record import Outcome
+from attnprof.settings import Settings
 
 PREAMBLE = """
 import json, os, signal, subprocess, sys, time

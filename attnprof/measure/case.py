@@ -21,24 +21,10 @@ from attnprof.measure.latency import measure_latency, noise_note
 from attnprof.measure.work import DTYPES, step_flops
 from attnprof.plan import Case
 from attnprof.record import Latency, Measurement, Memory, Outcome
+from attnprof.settings import Settings
 from attnprof.units import format_bytes
 
 _MODULE_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user chose beside the case.
-
-    Attributes:
-        seed: of weights, input, output gradient and row subset.
-        budget_bytes: what a case may take; None: what the device can spare.
-        case_seconds: for the latency of a case.
-    """
-
-    seed: int
-    budget_bytes: int | None
-    case_seconds: float
 
 
 @dataclass(frozen=True)

@@ -21,32 +21,10 @@ from typing import IO, Any
 from attnprof.errors import WorkerError
 from attnprof.plan import Case
 from attnprof.record import Measurement, Outcome
+from attnprof.settings import Settings
 
 _START_SECONDS = 120.0  # importing torch from a cold network disk takes a while
 _POLL_SECONDS = 0.25
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user chose beside the cases.
-
-    Attributes:
-        device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        seed: of weights, inputs and row subsets.
-        budget_bytes: what a case may take; None: what the device can spare.
-        case_seconds: for the latency of a case.
-        timeout_seconds: after which a case is ended as timed out.
-    """
-
-    device: str = "auto"
-    seed: int = 0
-    budget_bytes: int | None = None
-    case_seconds: float = 1.0
-    timeout_seconds: float = 300.0
-
-    def to_json(self) -> dict[str, Any]:
-        """What must agree for two records to stand in one file."""
-        return {key: value for key, value in asdict(self).items() if key != "device"}
 
 
 @dataclass(frozen=True)
@@ -141,15 +119,7 @@ class Runner:
             WorkerError: the process cannot be started any more.
         """
         settings = self._settings
-        request = {
-            "verb": "measure",
-            "case": case.to_json(),
-            "settings": {
-                "seed": settings.seed,
-                "budget_bytes": settings.budget_bytes,
-                "case_seconds": settings.case_seconds,
-            },
-        }
+        request = {"verb": "measure", "case": case.to_json(), "settings": asdict(settings)}
         try:
             answer = self._opened().ask(request, settings.timeout_seconds, enter)
         except _TimedOutError:

@@ -12,7 +12,9 @@ from attnprof.plan import Case
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp64": torch.float64}
 
-_SIDES = {"cpu": 2048, "cuda": 8192}  # products large enough to reach the device's rate
+# A product is large enough to reach the device's rate when it takes this long, or at this side at last.
+_LARGE_SECONDS = 0.03
+_MIN_SIDE, _MAX_SIDE = 256, 8192
 _SECONDS = 0.4
 
 
@@ -36,11 +38,13 @@ def step_flops(case: Case) -> int:
 
 def matmul_flops_per_second(device: Device, dtype_name: str) -> float:
     """The rate of a large square matrix product, the fastest of several samples."""
-    kind = device.name.partition(":")[0]
-    side = _SIDES[kind]
-    generator = torch.Generator(device.name).manual_seed(0)
-    a, b = (torch.randn(side, side, device=device.name, generator=generator).to(DTYPES[dtype_name]) for _ in "ab")
-    out = torch.empty_like(a)
-    timer = Timer("torch.mm(a, b, out=out)", globals={"a": a, "b": b, "out": out}, num_threads=torch.get_num_threads())
-    measured = timer.blocked_autorange(min_run_time=_SECONDS)
+    side = _MIN_SIDE
+    while _product_timer(device, dtype_name, side).timeit(1).median < _LARGE_SECONDS and side < _MAX_SIDE:
+        side *= 2
+    measured = _product_timer(device, dtype_name, side).blocked_autorange(min_run_time=_SECONDS)
     return 2 * side**3 / min(measured.times)
+
+
+def _product_timer(device: Device, dtype_name: str, side: int) -> Timer:
+    a, b, out = torch.empty(3, side, side, device=device.name, dtype=DTYPES[dtype_name]).normal_()
+    return Timer("torch.mm(a, b, out=out)", globals={"a": a, "b": b, "out": out}, num_threads=torch.get_num_threads())

@@ -25,7 +25,6 @@ from functools import partial
 from typing import IO, Any
 
 Message = Mapping[str, Any]
-Send = Callable[[Message], None]
 
 
 def main() -> None:
@@ -37,11 +36,12 @@ def main() -> None:
         channel.flush()
 
     # These import torch: all of them here, so that no forked child has to.
-    from attnprof.measure.case import Settings, measure
+    from attnprof.measure.case import measure
     from attnprof.measure.device import Device, DeviceError
     from attnprof.measure.opening import open_device
     from attnprof.measure.work import matmul_flops_per_second
     from attnprof.plan import Case
+    from attnprof.settings import Settings
 
     def serve(device: Device, request: Message) -> None:
         if request["verb"] == "rate":
