@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from typing import Protocol
 
-from attnprof.measure.runner import Result, Runner
+from attnprof.measure.runner import Runner
 from attnprof.plan import Case, Plan, estimated_seconds
-from attnprof.record import Measurement, Outcome, Record, RecordFile
+from attnprof.record import Measurement, Outcome, Record, RecordFile, Result
 from attnprof.settings import Settings
 
 

@@ -107,9 +107,6 @@ class Plan:
 
     cases: tuple[Case, ...]
 
-    def estimated_seconds(self, flops_per_second: float, seconds_per_case: float) -> float:
-        return sum(estimated_seconds(case, flops_per_second, seconds_per_case) for case in self.cases)
-
 
 def estimated_seconds(case: Case, flops_per_second: float, seconds_per_case: float) -> float:
     """A rough guess for planning: two steps for memory, one for exactness, the rest for latency.

@@ -152,6 +152,27 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Result:
+    """What came of a case: all that the worker tells of it. `reason` as in `Record`."""
+
+    outcome: Outcome
+    reason: str
+    measurement: Measurement
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "outcome": self.outcome.value,
+            "reason": self.reason,
+            "measurement": dataclasses.asdict(self.measurement),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Result:
+        """Raises KeyError, ValueError or TypeError on fields that do not fit."""
+        return cls(Outcome(fields["outcome"]), fields["reason"], Measurement.from_json(fields["measurement"]))
+
+
+@dataclass(frozen=True)
 class Record:
     """A line of the file: a case, its outcome and numbers, and where and how they were found.
 

@@ -4,10 +4,9 @@ import pytest
 from samples import ENVIRONMENT, measurement
 
 from attnprof.errors import AttnprofError
-from attnprof.measure.runner import Result
 from attnprof.pipeline import run_plan
 from attnprof.plan import make_plan
-from attnprof.record import Measurement, Outcome, RecordFile
+from attnprof.record import Measurement, Outcome, RecordFile, Result
 from attnprof.settings import Settings
 
 

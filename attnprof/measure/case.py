@@ -7,8 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,27 +18,9 @@ from attnprof.measure.kernels import KernelObserver
 from attnprof.measure.latency import measure_latency, noise_note
 from attnprof.measure.work import DTYPES, step_flops
 from attnprof.plan import Case
-from attnprof.record import Latency, Measurement, Memory, Outcome
+from attnprof.record import Latency, Measurement, Memory, Outcome, Result
 from attnprof.settings import Settings
 from attnprof.units import format_bytes
-
-_MODULE_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """What came of a case in the worker."""
-
-    outcome: Outcome
-    reason: str
-    measurement: Measurement
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "outcome": self.outcome.value,
-            "reason": self.reason,
-            "measurement": dataclasses.asdict(self.measurement),
-        }
 
 
 class Step:
@@ -52,14 +32,12 @@ class Step:
     def __init__(self, case: Case, device: Device, seed: int) -> None:
         w = case.workload
         self.train = w.mode == "train"
-        dtype = DTYPES[w.dtype]
         torch.manual_seed(seed)
         self.block = SelfAttention2d(w.channels, case.parsed, reduction=w.reduction)
         with torch.no_grad():
             self.block.gamma.fill_(1.0)
-        self.block.to(device.name, None if case.parsed.precision_name else dtype)
-        in_dtype = _MODULE_DTYPES.get(case.parsed.precision_name or "", dtype)
-        self.x = draw_input(case, device, seed).to(in_dtype).requires_grad_(self.train)
+        self.block.to(device.name, None if case.parsed.precision_name else DTYPES[w.dtype])
+        self.x = draw_input(case, device, seed).to(self.block.gamma.dtype).requires_grad_(self.train)
         self.slope = torch.randn_like(self.x, requires_grad=False) if self.train else None
 
     def tensors(self) -> list[Tensor]:
@@ -84,7 +62,7 @@ def draw_input(case: Case, device: Device, seed: int) -> Tensor:
     return torch.randn(shape, generator=generator, device=device.name, dtype=DTYPES[w.dtype])
 
 
-def measure(case: Case, settings: Settings, device: Device, enter: Callable[[str], None]) -> CaseResult:
+def measure(case: Case, settings: Settings, device: Device, enter: Callable[[str], None]) -> Result:
     """Run every pass on a case. Never raises for what the case does.
 
     Args:
@@ -97,8 +75,8 @@ def measure(case: Case, settings: Settings, device: Device, enter: Callable[[str
     except Exception as error:  # the outcome of a case, whatever it is
         if is_out_of_memory(error):
             return measuring.result(Outcome.OUT_OF_MEMORY, refusal(error, limit))
-        # torch refuses what it cannot do with these; anything else is a fault.
-        refused = isinstance(error, (RuntimeError, NotImplementedError, ValueError))
+        # The kinds by which torch refuses what it cannot do; anything else is a fault.
+        refused = isinstance(error, (RuntimeError, ValueError))
         words = (str(error).strip() or type(error).__name__).splitlines()[0]
         return measuring.result(Outcome.UNSUPPORTED if refused else Outcome.CRASHED, words)
     memory = measuring.parts.memory
@@ -136,9 +114,9 @@ class _Measuring:
         with self._pass("exactness"):
             self._exactness(step)
 
-    def result(self, outcome: Outcome, reason: str) -> CaseResult:
+    def result(self, outcome: Outcome, reason: str) -> Result:
         done = dataclasses.replace(self.parts, passes_seconds=self._seconds, notes=tuple(self._notes))
-        return CaseResult(outcome, reason, done)
+        return Result(outcome, reason, done)
 
     @contextmanager
     def _pass(self, name: str) -> Iterator[None]:

@@ -71,9 +71,6 @@ class CpuDevice:
         gc.collect()
         return True
 
-    def synchronize(self) -> None:
-        pass
-
 
 def _profiled() -> profile:
     return profile(activities=[ProfilerActivity.CPU], profile_memory=True)

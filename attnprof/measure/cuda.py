@@ -63,11 +63,11 @@ class CudaDevice:
         return torch.cuda.memory_allocated(self._index)
 
     def read(self, step: Callable[[], None]) -> Reading:
-        self.synchronize()
+        torch.cuda.synchronize(self._index)
         torch.cuda.reset_peak_memory_stats(self._index)
         before = torch.cuda.memory_allocated(self._index)
         step()
-        self.synchronize()
+        torch.cuda.synchronize(self._index)
         return Reading(
             torch.cuda.max_memory_allocated(self._index) - before,
             torch.cuda.memory_allocated(self._index) - before,
@@ -78,15 +78,12 @@ class CudaDevice:
 
     def clean(self) -> bool:
         gc.collect()
-        self.synchronize()
+        torch.cuda.synchronize(self._index)
         # The cuBLAS workspaces of all threads come from the caching allocator and stay otherwise.
         torch._C._cuda_clearCublasWorkspaces()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self._index)
         return torch.cuda.memory_reserved(self._index) == 0
-
-    def synchronize(self) -> None:
-        torch.cuda.synchronize(self._index)
 
     def _context_bytes(self) -> int:
         return max(0, self._used_bytes() - torch.cuda.memory_reserved(self._index))

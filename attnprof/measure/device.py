@@ -73,9 +73,6 @@ class Device(Protocol):
     def clean(self) -> bool:
         """Forget earlier cases; False if something could not be forgotten."""
 
-    def synchronize(self) -> None:
-        """Wait for what was launched."""
-
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation was refused."""

@@ -15,25 +15,16 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import IO, Any
 
 from attnprof.errors import WorkerError
 from attnprof.plan import Case
-from attnprof.record import Measurement, Outcome
+from attnprof.record import Measurement, Outcome, Result
 from attnprof.settings import Settings
 
 _START_SECONDS = 120.0  # importing torch from a cold network disk takes a while
 _POLL_SECONDS = 0.25
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a case."""
-
-    outcome: Outcome
-    reason: str
-    measurement: Measurement
 
 
 class _DiedError(Exception):
@@ -129,7 +120,7 @@ class Runner:
             if self._process is not None and not self._process.alive:
                 self._drop()
             return Result(Outcome.CRASHED, died.reason, Measurement())
-        return Result(Outcome(answer["outcome"]), answer["reason"], Measurement.from_json(answer["measurement"]))
+        return Result.from_json(answer)
 
     def _opened(self) -> _Process:
         if self._process is None or not self._process.alive:
@@ -149,6 +140,7 @@ class _Process:
     def __init__(self, command: tuple[str, ...]) -> None:
         # Its libraries' chatter is kept apart: the last line of it may explain a death.
         self._chatter: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `kill`
+        self._chatter_before = 0  # where it stood when the last request was sent
         self._received = b""
         # A session of its own: Ctrl-C reaches the command, which then ends the worker.
         self._popen = subprocess.Popen(
@@ -173,6 +165,7 @@ class _Process:
             _TimedOutError, _DiedError
         """
         assert self._popen.stdin is not None
+        self._chatter_before = self._chatter.seek(0, os.SEEK_END)
         try:
             self._popen.stdin.write(json.dumps(request).encode() + b"\n")
             self._popen.stdin.flush()
@@ -227,9 +220,10 @@ class _Process:
         return _DiedError(self._popen.wait(), self._last_words())
 
     def _last_words(self) -> str:
-        self._chatter.seek(0, os.SEEK_END)
-        self._chatter.seek(max(0, self._chatter.tell() - 4096))
+        self._chatter.seek(self._chatter_before)
         lines = self._chatter.read().decode("utf-8", "replace").strip().splitlines()
+        # The profiler's tracing marks explain nothing.
+        lines = [line for line in lines if not line.startswith("USDT:")]
         return lines[-1].strip() if lines else ""
 
 
