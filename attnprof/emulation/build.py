@@ -1,0 +1,194 @@
+"""The stand-in libraries, compiled once for the installed torch and kept in the user's cache folder.
+
+Each has the name and symbol version of the library that it stands in for, and all of its symbols: what the
+C files define, and a generated line for every other. That line reports the call as unknown, so that a gap
+is loud, but for those of cuBLAS that only compute.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from attnprof.emulation.toolkit import EmulationError, Toolkit
+
+_SOURCES = Path(__file__).with_name("native")
+_DRIVER = "libcuda.so.1"
+_FLAGS = ("-O1", "-fPIC", "-pthread")
+
+# CUDA_ERROR_NOT_SUPPORTED and cudaErrorNotSupported; CUDNN_STATUS_NOT_SUPPORTED; CUBLAS_STATUS_NOT_SUPPORTED.
+_CUDA_UNSUPPORTED, _CUDNN_UNSUPPORTED, _CUBLAS_UNSUPPORTED = 801, 3000, 15
+_CUBLAS_ASKS = re.compile(r"Get|Create|Init|Alloc|Query|Check|Version")
+
+
+@dataclass(frozen=True)
+class _Library:
+    """One to build: its name, C files, the symbols it must have, and what an undefined one returns (C)."""
+
+    soname: str
+    sources: tuple[str, ...]
+    symbols: Callable[[Toolkit], set[str]]
+    otherwise: Callable[[str], str]
+    versioned: bool = True
+
+
+def library_paths(toolkit: Toolkit, tell: Callable[[str], None] = lambda _: None) -> tuple[Path, ...]:
+    """The libraries to preload, in order; compiled if this is the first time.
+
+    Args:
+        tell: told what takes a while.
+
+    Raises:
+        EmulationError: the folder cannot be written, or the compiler fails.
+    """
+    libraries = _libraries(toolkit)
+    cache = user_cache_path("attnprof") / "emulation"
+    folder = cache / f"torch-{toolkit.torch}-cuda-{toolkit.cuda}-{_fingerprint(toolkit)}"
+    if not folder.is_dir():
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with _locked(cache / "lock"):
+                if not folder.is_dir():
+                    tell(f"building the emulated device for torch {toolkit.torch} (once, some seconds)")
+                    _build(libraries, toolkit, folder)
+        except OSError as error:
+            raise EmulationError(
+                f"the emulated device cannot be built in {cache}: {error.strerror}; make it writable, or set "
+                f"XDG_CACHE_HOME to a folder that is"
+            ) from None
+    return tuple(folder / library.soname for library in libraries)
+
+
+def _libraries(toolkit: Toolkit) -> tuple[_Library, ...]:
+    def unknown(status: int, name: str) -> str:
+        return f'emu_unknown("{name}", {status})'
+
+    def cublas(name: str) -> str:
+        return unknown(_CUBLAS_UNSUPPORTED, name) if _CUBLAS_ASKS.search(name) else "0"
+
+    def cudnn(name: str) -> str:
+        return "0" if "BatchNormalization" in name else unknown(_CUDNN_UNSUPPORTED, name)
+
+    def exports_of(library: str) -> Callable[[Toolkit], set[str]]:
+        return lambda toolkit: _symbols(toolkit, toolkit.libraries[library], "--dynamic")
+
+    names = {name: path.name for name, path in toolkit.libraries.items()}
+    cuda = partial(unknown, _CUDA_UNSUPPORTED)
+    runtime = tuple(f"runtime_{part}.c" for part in ("device", "memory", "streams", "kernels", "images"))
+    driver = ("card.c", "memory.c", "journal.c", "driver.c", "driver_memory.c", "driver_modules.c")
+    return (
+        _Library(_DRIVER, driver, _driver_symbols, cuda, versioned=False),
+        _Library(names["cudart"], runtime, exports_of("cudart"), cuda),
+        _Library(names["cublas"], ("cublas.c",), exports_of("cublas"), cublas),
+        _Library(names["cublasLt"], ("cublaslt.c",), exports_of("cublasLt"), cublas),
+        _Library(names["cudnn"], ("cudnn.c", "cudnn_plan.c"), exports_of("cudnn"), cudnn),
+        _Library("libnvidia-ml.so.1", ("nvml.c",), lambda _: set(), cuda, versioned=False),
+    )
+
+
+def _fingerprint(toolkit: Toolkit) -> str:
+    """Of the sources, of the libraries that torch brings, and of the compiler's name."""
+    digest = hashlib.sha256()
+    for path in [*sorted(_SOURCES.rglob("*.[ch]")), Path(__file__)]:
+        digest.update(path.read_bytes())
+    for path in [*toolkit.libraries.values(), toolkit.cudnn_graph]:
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    digest.update(" ".join(toolkit.compiler).encode())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One builder at a time; the system lets go of the lock when its holder dies."""
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _build(libraries: Iterable[_Library], toolkit: Toolkit, folder: Path) -> None:
+    """Into a folder aside, which gets its name when it is whole."""
+    aside = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
+    try:
+        driver, *others = libraries
+        _make(driver, toolkit, aside)
+        with ThreadPoolExecutor() as pool:
+            for done in [pool.submit(_make, library, toolkit, aside) for library in others]:
+                done.result()
+        for path in aside.glob("*.[co]"):
+            path.unlink()
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _make(library: _Library, toolkit: Toolkit, folder: Path) -> None:
+    include = [f"-I{path}" for path in (_SOURCES, _SOURCES / "include", *toolkit.includes)]
+    objects = []
+    for source in library.sources:
+        objects.append(folder / source.replace(".c", ".o"))
+        _run(*toolkit.compiler, *_FLAGS, *include, "-c", _SOURCES / source, "-o", objects[-1])
+    wanted = library.symbols(toolkit)
+    defined = set[str]().union(*(_symbols(toolkit, path) for path in objects))
+    lines = ["int emu_unknown(const char *, int);"]
+    lines += [f"int {name}(void) {{ return {library.otherwise(name)}; }}" for name in sorted(wanted - defined)]
+    if library.soname == _DRIVER:
+        lines += _plain_names(wanted | defined)
+    rest = folder / f"{library.soname}.c"
+    rest.write_text("\n".join(lines) + "\n")
+    link: list[str | Path] = ["-shared", f"-Wl,-soname,{library.soname}", "-ldl"]
+    if library.versioned:
+        versions = folder / f"{library.soname}.map"
+        versions.write_text(f"{library.soname} {{ global: *; }};\n")
+        link.append(f"-Wl,--version-script={versions}")
+    if library.soname != _DRIVER:
+        link += [folder / _DRIVER, "-Wl,-rpath,$ORIGIN"]
+    # -fno-builtin: some of the generated names are known to compilers with other types.
+    _run(*toolkit.compiler, *_FLAGS, "-fno-builtin", *objects, rest, "-o", folder / library.soname, *link)
+
+
+def _driver_symbols(toolkit: Toolkit) -> set[str]:
+    """The driver is not among torch's packages: what its header declares."""
+    text = _run(*toolkit.compiler, "-E", f"-I{_SOURCES / 'include'}", *(f"-I{path}" for path in toolkit.includes),
+                "-include", "cuda.h", "-x", "c", os.devnull)  # fmt: skip
+    return set(re.findall(r"\b(cu[A-Z]\w*)\(", text))
+
+
+def _plain_names(names: set[str]) -> list[str]:
+    """The driver exports cuMemAlloc as well as the cuMemAlloc_v2 that the header renames it to."""
+    plain = sorted(name.removesuffix("_v2") for name in names if name.endswith("_v2"))
+    return [
+        f'__asm__(".text\\n.globl {name}\\n.type {name},@function\\n{name}: jmp {name}_v2@PLT");'
+        for name in plain
+        if name not in names
+    ]
+
+
+def _symbols(toolkit: Toolkit, path: Path, *options: str) -> set[str]:
+    """The functions that an object or a library defines."""
+    lines = _run(toolkit.symbols, "--defined-only", *options, path).splitlines()
+    fields = [line.split() for line in lines]
+    return {words[2].partition("@")[0] for words in fields if len(words) == 3 and words[1] == "T"}
+
+
+def _run(*command: str | Path) -> str:
+    try:
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise EmulationError(f"cannot run {command[0]}: {error.strerror}; set CC to a C compiler") from None
+    if done.returncode:
+        words = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
+        raise EmulationError(f"the emulated device cannot be compiled: {command[0]}: {words}")
+    return done.stdout

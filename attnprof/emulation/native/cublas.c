@@ -1,0 +1,52 @@
+/* libcublas: handles and their settings. Every other call that computes is generated as a success. */
+#include "emulator.h"
+
+#include <cublas_v2.h>
+#include <stdlib.h>
+
+/* PyTorch keys its workspaces by the handle's address (ATen/cuda/CublasHandlePool.cpp). */
+struct cublasContext {
+  cudaStream_t stream;
+  cublasMath_t math_mode;
+  cublasPointerMode_t pointer_mode;
+};
+
+cublasStatus_t cublasCreate(cublasHandle_t *handle) {
+  *handle = calloc(1, sizeof **handle);
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasDestroy(cublasHandle_t handle) { free(handle); return CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasGetVersion(cublasHandle_t handle, int *version) {
+  *version = CUBLAS_VERSION;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream) {
+  handle->stream = stream;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasGetStream(cublasHandle_t handle, cudaStream_t *stream) {
+  *stream = handle->stream;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode) {
+  handle->math_mode = mode;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasGetMathMode(cublasHandle_t handle, cublasMath_t *mode) {
+  *mode = handle->math_mode;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasSetPointerMode(cublasHandle_t handle, cublasPointerMode_t mode) {
+  handle->pointer_mode = mode;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasGetPointerMode(cublasHandle_t handle, cublasPointerMode_t *mode) {
+  *mode = handle->pointer_mode;
+  return CUBLAS_STATUS_SUCCESS;
+}
+const char *cublasGetStatusString(cublasStatus_t status) {
+  return status ? "cuBLAS error on the emulated device" : "success";
+}
+const char *cublasGetStatusName(cublasStatus_t status) {
+  return status ? "CUBLAS_STATUS_INTERNAL_ERROR" : "CUBLAS_STATUS_SUCCESS";
+}

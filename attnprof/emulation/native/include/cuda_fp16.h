@@ -1,0 +1,2 @@
+/* The cuBLAS headers include it for types that no prototype used here needs. */
+#pragma once

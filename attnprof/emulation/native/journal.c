@@ -1,0 +1,71 @@
+/* libcuda.so.1: what happened that a case must be told of, for attnprof to read after each case. */
+#include "emulator.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Mirrored in attnprof/measure/emulated.py. Texts are lines, each once. */
+typedef struct {
+  uint64_t read_backs;
+  char unknown[2048];
+  char assumed[2048];
+} Journal;
+
+static Journal journal;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+void attnprof_read_journal(Journal *into) {
+  pthread_mutex_lock(&lock);
+  *into = journal;
+  pthread_mutex_unlock(&lock);
+}
+
+void attnprof_clear_journal(void) {
+  pthread_mutex_lock(&lock);
+  journal = (Journal){0};
+  pthread_mutex_unlock(&lock);
+}
+
+static void add_line(char *text, size_t size, const char *line) {
+  pthread_mutex_lock(&lock);
+  size_t length = strlen(line);
+  for (const char *at = text; (at = strstr(at, line)); at += length) {
+    if ((at == text || at[-1] == '\n') && at[length] == '\n') goto known;
+  }
+  if (strlen(text) + length + 2 <= size) strcat(strcat(text, line), "\n");
+known:
+  pthread_mutex_unlock(&lock);
+}
+
+int emu_unknown(const char *call, int status) {
+  add_line(journal.unknown, sizeof journal.unknown, call);
+  emu_trace(1, "%s is not emulated, returns %d", call, status);
+  return status;
+}
+
+void emu_assume(const char *what) { add_line(journal.assumed, sizeof journal.assumed, what); }
+
+void emu_read_back(void) {
+  pthread_mutex_lock(&lock);
+  journal.read_backs++;
+  pthread_mutex_unlock(&lock);
+}
+
+/* ATTNPROF_EMULATION_TRACE=1: allocations and refusals; 2: every launch by name too. */
+void emu_trace(int level, const char *format, ...) {
+  static int wanted = -1;
+  if (wanted < 0) {
+    const char *text = getenv("ATTNPROF_EMULATION_TRACE");
+    wanted = text ? atoi(text) : 0;
+  }
+  if (level > wanted) return;
+  char line[1024];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(line, sizeof line, format, arguments);
+  va_end(arguments);
+  fprintf(stderr, "attnprof emulation: %s\n", line);
+}

@@ -1,0 +1,8 @@
+/* What the files of our libcudart share. */
+#pragma once
+#include "emulator.h"
+
+#include <cuda.h>
+#include <cuda_runtime_api.h>
+
+cudaError_t rt_return(int status); /* remembers an error for cudaGetLastError */

@@ -1,0 +1,136 @@
+/* libcudart: streams, events and graph capture. Everything is finished as soon as it is issued; events
+   carry the host's clock, and a captured graph is empty: what capturing allocates is still counted. */
+#define _GNU_SOURCE
+#include "runtime.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+/* ---- streams ---------------------------------------------------------------------------------------- */
+typedef struct {
+  int priority;
+} Stream;
+
+/* Handles below 16 are the default streams (cudaStreamLegacy 1, cudaStreamPerThread 2). */
+static int is_default(cudaStream_t stream) { return (size_t)stream < 16; }
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int priority) {
+  Stream *made = malloc(sizeof *made);
+  made->priority = priority;
+  *stream = (cudaStream_t)made;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
+  return cudaStreamCreateWithPriority(stream, flags, 0);
+}
+cudaError_t cudaStreamCreate(cudaStream_t *stream) { return cudaStreamCreateWithPriority(stream, 0, 0); }
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  if (!is_default(stream)) free(stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamGetPriority(cudaStream_t stream, int *priority) {
+  *priority = is_default(stream) ? 0 : ((Stream *)stream)->priority;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamQuery(cudaStream_t stream) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return cudaSuccess; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) { return cudaSuccess; }
+cudaError_t cudaStreamAddCallback(cudaStream_t stream, cudaStreamCallback_t callback, void *data, unsigned flags) {
+  callback(stream, cudaSuccess, data);
+  return cudaSuccess;
+}
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data) {
+  function(data);
+  return cudaSuccess;
+}
+
+/* ---- events ----------------------------------------------------------------------------------------- */
+typedef struct {
+  unsigned flags;
+  double recorded_ms; /* 0: not yet */
+} Event;
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
+  Event *made = malloc(sizeof *made);
+  *made = (Event){flags, 0};
+  *event = (cudaEvent_t)made;
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t *event) { return cudaEventCreateWithFlags(event, 0); }
+cudaError_t cudaEventDestroy(cudaEvent_t event) { free(event); return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  ((Event *)event)->recorded_ms = now.tv_sec * 1e3 + now.tv_nsec * 1e-6;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags) {
+  return cudaEventRecord(event, stream);
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) { return cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) {
+  const Event *from = (Event *)start, *to = (Event *)end;
+  if (!from->recorded_ms || !to->recorded_ms || ((from->flags | to->flags) & cudaEventDisableTiming))
+    return rt_return(cudaErrorInvalidResourceHandle);
+  *ms = to->recorded_ms - from->recorded_ms;
+  return cudaSuccess;
+}
+
+/* ---- graph capture ---------------------------------------------------------------------------------- */
+static enum cudaStreamCaptureStatus capturing;
+static unsigned long long captures;
+static char the_graph[64];
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status) {
+  *status = capturing;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
+  capturing = cudaStreamCaptureStatusActive;
+  captures++;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+  capturing = cudaStreamCaptureStatusNone;
+  *graph = (cudaGraph_t)the_graph;
+  return cudaSuccess;
+}
+static cudaError_t capture_info(enum cudaStreamCaptureStatus *status, unsigned long long *id, cudaGraph_t *graph,
+                                const cudaGraphNode_t **dependencies, size_t *count) {
+  *status = capturing;
+  if (id) *id = captures;
+  if (graph) *graph = (cudaGraph_t)the_graph;
+  if (dependencies) *dependencies = NULL;
+  if (count) *count = 0;
+  return cudaSuccess;
+}
+#if CUDART_VERSION >= 13000
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, enum cudaStreamCaptureStatus *status,
+                                     unsigned long long *id, cudaGraph_t *graph, const cudaGraphNode_t **dependencies,
+                                     const cudaGraphEdgeData **edges, size_t *count) {
+  if (edges) *edges = NULL;
+  return capture_info(status, id, graph, dependencies, count);
+}
+#else
+cudaError_t cudaStreamGetCaptureInfo_v2(cudaStream_t stream, enum cudaStreamCaptureStatus *status,
+                                        unsigned long long *id, cudaGraph_t *graph,
+                                        const cudaGraphNode_t **dependencies, size_t *count) {
+  return capture_info(status, id, graph, dependencies, count);
+}
+#endif
+cudaError_t cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *mode) { return cudaSuccess; }
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags) {
+  *executable = (cudaGraphExec_t)the_graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags) {
+  return cudaGraphInstantiateWithFlags(executable, graph, flags);
+}
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count) {
+  *count = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) { return cudaSuccess; }
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return cudaSuccess; }
