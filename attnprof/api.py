@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
 
 import pandas as pd
 
-from attnprof.measure.runner import Runner
-from attnprof.pipeline import run_plan
+from attnprof.pipeline import in_order, run_plan
 from attnprof.progress import progress_on_stderr
 from attnprof.record import RecordFile
 from attnprof.report.rows import COLUMNS, tidy_row
@@ -25,6 +25,7 @@ def sweep(
     strategy: Values = SweepRequest.strategy,
     mode: Values = SweepRequest.mode,
     dtype: Values = SweepRequest.dtype,
+    gpu: Values | None = SweepRequest.gpu,
     **options: Any,
 ) -> pd.DataFrame:
     """Measure every combination and return a tidy row a case: the columns of `attnprof sweep --csv`.
@@ -35,7 +36,8 @@ def sweep(
         strategy: spellings, as `"naive,pooled:2+sdpa-pad"` or a list of them.
         mode: of `forward` and `train`.
         dtype: of `fp32`, `fp16`, `bf16` and `fp64`.
-        **options: `device`, `budget`, `case_seconds`, `timeout`, `seed`, `reduction`, `out` and `resume`
+        gpu: cards to emulate instead of measuring, as `"t4,l4"` or `["t4,memory=8GB", "l4"]`.
+        **options: `device`, `context`, `budget`, `case_seconds`, `timeout`, `seed`, `reduction`, `out` and `resume`
             as on the command line.
 
     Raises:
@@ -49,16 +51,18 @@ def sweep(
         strategy=_spelled(strategy),
         mode=_spelled(mode),
         dtype=_spelled(dtype),
+        gpu=None if gpu is None else _spelled(gpu),
         **options,
     )
-    plan, settings = request.plan(), request.settings()
+    plan, settings, cards = request.plan(), request.settings(), [str(card) for card in request.cards()]
     file = RecordFile(request.path(), resume=request.resume)
     try:
-        with Runner(settings) as runner, progress_on_stderr() as progress:
-            records = list(run_plan(plan, settings, runner, file, progress))
+        with progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
+            runners = [stack.enter_context(runner) for runner in request.runners(progress.tell)]
+            records = list(run_plan(plan, settings, runners, file, progress))
     finally:
         file.close()
-    frame: pd.DataFrame = pd.DataFrame([tidy_row(record) for record in records], columns=list(COLUMNS))
+    frame: pd.DataFrame = pd.DataFrame([tidy_row(record) for record in in_order(records, plan, cards)], columns=list(COLUMNS))
     return frame
 
 

@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -77,6 +78,12 @@ def sweep(
     dtype: Annotated[str, typer.Option(help=f"Of {', '.join(KNOWN_DTYPES)}.")] = SweepRequest.dtype,
     reduction: Annotated[int, typer.Option(help="Channels over query and key channels.")] = SweepRequest.reduction,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = SweepRequest.device,
+    gpu: Annotated[
+        str | None, typer.Option(help="Emulate these cards instead (memory only): t4,l4 or t4,memory=8GB.")
+    ] = SweepRequest.gpu,
+    context: Annotated[
+        str | None, typer.Option(help="With --gpu: allowance for what the CUDA context takes, such as 300MiB.")
+    ] = SweepRequest.context,
     budget: Annotated[
         str | None, typer.Option(help="Memory that a case may take, such as 12GB or 800MiB.")
     ] = SweepRequest.budget,
@@ -106,24 +113,26 @@ def sweep(
 
 def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
     # Late: `--help` needs none of it.
-    from attnprof.measure.runner import Runner
-    from attnprof.pipeline import run_plan
+    from attnprof.pipeline import in_order, run_plan
     from attnprof.progress import progress_on_stderr
     from attnprof.record import Record, RecordFile
 
     plan, settings, path = request.plan(), request.settings(), request.path()
+    cards = request.cards()
     file = RecordFile(path, resume=request.resume)
     records: list[Record] = []
     ending: BaseException | None = None
     try:
-        with Runner(settings) as runner, progress_on_stderr() as progress:
-            for record in run_plan(plan, settings, runner, file, progress):
+        with progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
+            runners = [stack.enter_context(runner) for runner in request.runners(progress.tell)]
+            for record in run_plan(plan, settings, runners, file, progress):
                 records.append(record)
     except (AttnprofError, KeyboardInterrupt, _Interrupted) as error:
         ending = error
     finally:
         file.close()
     if records:
+        records = in_order(records, plan, [str(card) for card in cards])
         _print_records(records, output)
         if csv_path is not None:
             _write_csv(records, csv_path)
@@ -132,7 +141,7 @@ def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
         raise ending
     if ending is not None:
         again = " ".join(shlex.quote(word) for word in _resuming(sys.argv[1:], path))
-        _note(f"stopped after {len(records)} of {len(plan.cases)} cases; continue with: attnprof {again}")
+        _note(f"stopped after {len(records)} of {len(plan.cases) * max(1, len(cards))} cases; continue with: attnprof {again}")
         raise ending
 
 

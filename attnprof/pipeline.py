@@ -1,26 +1,32 @@
-"""A sweep: the plan's cases through a runner, each result a record on disk before the next begins."""
+"""A sweep: the plan's cases on each device, each result a record on disk before that device's next begins."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import os
+import queue
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Protocol
 
 from attnprof.measure.runner import Runner
 from attnprof.plan import Case, Plan, estimated_seconds
-from attnprof.record import Measurement, Outcome, Record, RecordFile, Result
+from attnprof.record import Measurement, Outcome, Record, RecordFile, Result, Source
 from attnprof.settings import Settings
+
+EMULATED_SECONDS = 0.01  # of a case, as a first guess
 
 
 class Listener(Protocol):
-    """Told what happens, to show it."""
+    """Told what happens, to show it; from several threads where several cards are emulated."""
 
-    def planned(self, plan: Plan, done: int, estimates: dict[Case, float]) -> None:
-        """The device is open; `done` cases stand in the file already; seconds for each of the others."""
+    def planned(self, done: int, estimates: Mapping[Case, float]) -> None:
+        """A device is open; `done` of its cases stand in the file already; seconds for each of the others."""
 
-    def started(self, case: Case) -> None:
-        """A case is about to run."""
+    def started(self, case: Case, card: str | None) -> None:
+        """A case is about to run, on an emulated card if one is named."""
 
     def entered(self, phase: str) -> None:
         """A pass of the running case begins."""
@@ -29,36 +35,57 @@ class Listener(Protocol):
         """A case has its record, and that is on disk."""
 
 
-def run_plan(plan: Plan, settings: Settings, runner: Runner, file: RecordFile, listener: Listener) -> Iterator[Record]:
-    """Yield the record of each case, those found in `file` first.
+def run_plan(
+    plan: Plan, settings: Settings, runners: Sequence[Runner], file: RecordFile, listener: Listener
+) -> Iterator[Record]:
+    """Yield the record of each case on each runner's device, as they come, those found in `file` first.
+
+    Emulated cards take no time of their own, so several are served side by side, one to a core. A device
+    that is measured is to be the only runner.
 
     Raises:
-        AttnprofError: the device is not here, the file is from another environment or other
-            settings, or cannot be written.
+        AttnprofError: a device is not here, the file is from another environment or other settings, or
+            cannot be written.
     """
+    if len(runners) == 1:
+        yield from _on_device(plan, settings, runners[0], file, listener)
+    else:
+        yield from _side_by_side(runners, lambda runner: _on_device(plan, settings, runner, file, listener))
+
+
+def in_order(records: Iterable[Record], plan: Plan, cards: Sequence[str]) -> list[Record]:
+    """Each card's, in the order of the plan."""
+    places = {case: place for place, case in enumerate(plan.cases)}
+    ranks = {card: rank for rank, card in enumerate(cards)}
+    return sorted(records, key=lambda r: (ranks.get(r.card or "", 0), places[r.case]))
+
+
+def _on_device(
+    plan: Plan, settings: Settings, runner: Runner, file: RecordFile, listener: Listener
+) -> Iterator[Record]:
     runner.open()
-    file.require_same("environment", runner.environment)
-    file.require_same("settings", settings.to_json())
+    emulated = runner.source is Source.EMULATED
+    card = runner.environment["gpu"] if emulated else None
+    file.require_same("environment", runner.environment, card)
+    file.require_same("settings", settings.to_json(), card)
     wanted = set(plan.cases)
-    known = {record.case: record for record in file.records if record.case in wanted}
+    known = {record.case: record for record in tuple(file.records) if record.case in wanted and record.card == card}
     yield from known.values()
     missing = [case for case in plan.cases if case not in known]
-    rates = {dtype: runner.matmul_flops_per_second(dtype) for dtype in _dtypes(missing)}
-    listener.planned(
-        plan,
-        len(known),
-        {case: estimated_seconds(case, rates[case.workload.dtype], settings.case_seconds) for case in missing},
-    )
+    rates = {} if emulated else {dtype: runner.matmul_flops_per_second(dtype) for dtype in _dtypes(missing)}
+    estimates = {case: _estimate(case, rates.get(case.workload.dtype), settings) for case in missing}
+    listener.planned(len(known), estimates)
     out_of_memory = [r.case for r in known.values() if r.outcome is Outcome.OUT_OF_MEMORY and not r.implied_by]
     for case in missing:
-        smaller = next((other for other in out_of_memory if other.implies_out_of_memory(case)), None)
+        # Emulated, a refusal costs nothing: each has its own.
+        smaller = next((other for other in out_of_memory if other.implies_out_of_memory(case) and not emulated), None)
         if case.unsupported_reason:
             result = Result(Outcome.UNSUPPORTED, case.unsupported_reason, Measurement())
         elif smaller:
             result = Result(Outcome.OUT_OF_MEMORY, f"implied by {smaller.workload}", Measurement())
         else:
-            listener.started(case)
-            result = _measured(runner, case, rates[case.workload.dtype], listener.entered)
+            listener.started(case, card)
+            result = _with_rate(runner.measure(case, listener.entered), rates.get(case.workload.dtype))
             if result.outcome is Outcome.OUT_OF_MEMORY:
                 out_of_memory.append(case)
         record = Record(
@@ -70,17 +97,57 @@ def run_plan(plan: Plan, settings: Settings, runner: Runner, file: RecordFile, l
             environment=runner.environment,
             settings=settings.to_json(),
             time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            source=runner.source,
         )
         file.append(record)
         listener.ended(record)
         yield record
 
 
-def _measured(runner: Runner, case: Case, rate: float, enter: Callable[[str], None]) -> Result:
-    result = runner.measure(case, enter)
+def _side_by_side(runners: Sequence[Runner], serve: Callable[[Runner], Iterator[Record]]) -> Iterator[Record]:
+    """What `serve` yields for each runner, one runner to a core; the first error ends them all."""
+    arrivals: queue.SimpleQueue[Record | BaseException | None] = queue.SimpleQueue()
+
+    def drain(runner: Runner) -> None:
+        try:
+            with runner:  # its process ends with its cases
+                for record in serve(runner):
+                    arrivals.put(record)
+            arrivals.put(None)
+        except BaseException as error:  # raised again where the records go
+            arrivals.put(error)
+
+    with ThreadPoolExecutor(min(len(runners), _cores())) as pool:
+        try:
+            for runner in runners:
+                pool.submit(drain, runner)
+            running = len(runners)
+            while running:
+                arrival = arrivals.get()
+                if isinstance(arrival, BaseException):
+                    raise arrival
+                if arrival is None:
+                    running -= 1
+                else:
+                    yield arrival
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for runner in runners:
+                runner.stop()
+
+
+def _estimate(case: Case, rate: float | None, settings: Settings) -> float:
+    return EMULATED_SECONDS if rate is None else estimated_seconds(case, rate, settings.case_seconds)
+
+
+def _with_rate(result: Result, rate: float | None) -> Result:
     measurement = dataclasses.replace(result.measurement, matmul_flops_per_second=rate)
     return dataclasses.replace(result, measurement=measurement)
 
 
 def _dtypes(cases: list[Case]) -> list[str]:
     return list(dict.fromkeys(case.workload.dtype for case in cases))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

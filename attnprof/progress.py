@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import Lock
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,7 +16,7 @@ from attnprof.units import format_duration
 
 
 @contextmanager
-def progress_on_stderr() -> Iterator[SweepProgress]:
+def progress_on_stderr(plan: Plan, devices: int) -> Iterator[SweepProgress]:
     """A listener for `pipeline.run_plan`; what it shows live is gone when it ends."""
     console = Console(stderr=True, highlight=False)
     bar = Progress(
@@ -32,40 +33,50 @@ def progress_on_stderr() -> Iterator[SweepProgress]:
         disable=not console.is_terminal,
     )
     with bar:
-        yield SweepProgress(console, bar)
+        yield SweepProgress(console, bar, len(plan.cases) * devices)
 
 
 class SweepProgress:
     """The bar moves by each case's estimated seconds, so that the time left is not misled by small cases."""
 
-    def __init__(self, console: Console, bar: Progress) -> None:
+    def __init__(self, console: Console, bar: Progress, cases: int) -> None:
         self._console, self._bar = console, bar
         self._task = bar.add_task("starting torch", total=None, count="")
+        self._lock = Lock()
         self._estimates: dict[Case, float] = {}
-        self._total = self._done = 0
-        self._case: Case | None = None
+        self._seconds, self._cases, self._done = 0.0, cases, 0
+        self._running = ""
 
-    def planned(self, plan: Plan, done: int, estimates: dict[Case, float]) -> None:
-        self._total, self._done, self._estimates = len(plan.cases), done, estimates
-        kept = f", {done} of them measured before" if done else ""
-        seconds = sum(estimates.values())
-        self._console.print(f"{self._total} cases{kept}; about {format_duration(seconds)}", style="dim")
-        self._bar.update(self._task, total=max(seconds, 1e-9), count=self._count())
+    def tell(self, text: str) -> None:
+        """Say what takes a while."""
+        self._console.print(text, style="dim", markup=False, soft_wrap=True)
 
-    def started(self, case: Case) -> None:
-        self._case = case
-        self._bar.update(self._task, description=str(case))
+    def planned(self, done: int, estimates: Mapping[Case, float]) -> None:
+        with self._lock:
+            self._done += done
+            self._estimates.update(estimates)
+            self._seconds += sum(estimates.values())
+            kept = f", {done} of them known before" if done else ""
+            self.tell(f"{len(estimates) + done} cases{kept}; about {format_duration(sum(estimates.values()))}")
+            self._bar.update(self._task, total=max(self._seconds, 1e-9), count=self._count())
+
+    def started(self, case: Case, card: str | None) -> None:
+        self._running = f"{card}: {case}" if card else str(case)
+        self._bar.update(self._task, description=self._running)
 
     def entered(self, phase: str) -> None:
-        self._bar.update(self._task, description=f"{self._case}: {phase}")
+        self._bar.update(self._task, description=f"{self._running}: {phase}")
 
     def ended(self, record: Record) -> None:
-        self._done += 1
-        self._bar.update(self._task, advance=self._estimates.get(record.case, 0.0), count=self._count())
-        if not self._console.is_terminal:
-            reason = f" ({record.reason})" if record.reason else ""
-            line = f"[{self._count()}] {record.case}: {record.outcome.value.replace('_', ' ')}{reason}"
-            self._console.print(line, soft_wrap=True, markup=False)
+        with self._lock:
+            self._done += 1
+            self._bar.update(self._task, advance=self._estimates.get(record.case, 0.0), count=self._count())
+            if not self._console.is_terminal:
+                reason = f" ({record.reason})" if record.reason else ""
+                where = f"{record.card}: " if record.card else ""
+                outcome = record.outcome.value.replace("_", " ")
+                line = f"[{self._count()}] {where}{record.case}: {outcome}{reason}"
+                self._console.print(line, soft_wrap=True, markup=False)
 
     def _count(self) -> str:
-        return f"{self._done}/{self._total}"
+        return f"{self._done}/{self._cases}"

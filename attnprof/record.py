@@ -2,6 +2,7 @@
 
 Schema versions:
     1: first.
+    2: the outcome `measured` is `completed`, since an emulated case has it too. 1 is still read.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 from attnprof.errors import AttnprofError
 from attnprof.plan import Case
 
-SCHEMA = 1
+SCHEMA = 2
+_READABLE = (1, 2)
 SPREAD = 0.1  # of a latency: IQR / median, up to which it counts as steady
 _LINE_START = b'{"schema":'
 
@@ -27,7 +30,7 @@ _LINE_START = b'{"schema":'
 class Outcome(str, Enum):
     """How a case ended. None of these ends a sweep."""
 
-    MEASURED = "measured"
+    COMPLETED = "completed"
     OUT_OF_MEMORY = "out_of_memory"
     UNSUPPORTED = "unsupported"
     TIMED_OUT = "timed_out"
@@ -35,9 +38,10 @@ class Outcome(str, Enum):
 
 
 class Source(str, Enum):
-    """Where a record's numbers come from."""
+    """Where a record's numbers come from: a device of this machine, or a card that is not there."""
 
     MEASURED = "measured"
+    EMULATED = "emulated"
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,11 @@ class Record:
     implied_by: str = ""
     source: Source = Source.MEASURED
 
+    @property
+    def card(self) -> str | None:
+        """The emulated card, as `--gpu` spells it; None where a device of this machine was measured."""
+        return self.environment["gpu"] if self.source is Source.EMULATED else None
+
     def to_line(self) -> str:
         fields = {
             "schema": SCHEMA,
@@ -215,8 +224,10 @@ class Record:
         """Raises ValueError on a line that is not a record, or one of a schema not known here."""
         try:
             fields = json.loads(line)
-            if fields["schema"] != SCHEMA:
-                raise ValueError(f"schema {fields['schema']} is not known here (this attnprof reads {SCHEMA})")
+            if fields["schema"] not in _READABLE:
+                raise ValueError(f"schema {fields['schema']} is not known here (this attnprof reads up to {SCHEMA})")
+            if fields["schema"] == 1 and fields["outcome"] == "measured":
+                fields["outcome"] = Outcome.COMPLETED.value
             return cls(
                 case=Case.from_json(fields["case"]),
                 outcome=Outcome(fields["outcome"]),
@@ -245,6 +256,7 @@ class RecordFile:
         self.path = path
         self.records: list[Record] = []
         self._stream: IO[str] | None = None
+        self._lock = Lock()
         try:
             if path.exists() and path.stat().st_size:
                 if not resume:
@@ -256,25 +268,36 @@ class RecordFile:
             raise AttnprofError(f"cannot write {path}: {error.strerror}; choose another --out") from None
 
     def append(self, record: Record) -> None:
-        assert self._stream is not None
-        try:
-            self._stream.write(record.to_line() + "\n")
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-        except OSError as error:
-            raise AttnprofError(
-                f"cannot write {self.path}: {error.strerror}; the records before are kept: "
-                f"make room and continue with --resume"
-            ) from None
-        self.records.append(record)
+        """Returns when it is on disk. May be called from several threads.
 
-    def require_same(self, kind: str, mine: Mapping[str, Any]) -> None:
+        Raises:
+            AttnprofError: it cannot be written.
+        """
+        assert self._stream is not None
+        with self._lock:
+            try:
+                self._stream.write(record.to_line() + "\n")
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+            except OSError as error:
+                raise AttnprofError(
+                    f"cannot write {self.path}: {error.strerror}; the records before are kept: "
+                    f"make room and continue with --resume"
+                ) from None
+            self.records.append(record)
+
+    def require_same(self, kind: str, mine: Mapping[str, Any], card: str | None = None) -> None:
         """Refuse to mix records: `kind` is "environment" or "settings".
+
+        Args:
+            card: compare with its records only; None: with those of this machine's device.
 
         Raises:
             AttnprofError: a record differs; the message names the key and both values.
         """
         for record in self.records:
+            if record.card != card:
+                continue
             theirs: Mapping[str, Any] = getattr(record, kind)
             for key in sorted({*mine, *theirs}):
                 if mine.get(key) != theirs.get(key):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 from platformdirs import user_state_path
 
+from attnprof.catalogue import Card, parse_cards
 from attnprof.errors import AttnprofError
+from attnprof.measure.runner import Runner
 from attnprof.plan import (
     DEFAULT_STRATEGIES,
     DTYPE_BYTES,
@@ -36,6 +39,8 @@ class SweepRequest:
     dtype: str = "fp32"
     reduction: int = 8
     device: str = "auto"
+    gpu: str | None = None
+    context: str | None = None
     budget: str | None = None
     case_seconds: float = 1.0
     timeout: float = 300.0
@@ -67,6 +72,37 @@ class SweepRequest:
             case_seconds=self.case_seconds,
             timeout_seconds=self.timeout,
         )
+
+    def cards(self) -> list[Card]:
+        """The cards to emulate; none: measure on `device`.
+
+        Raises:
+            AttnprofError: an unknown card or property, or options that exclude each other.
+        """
+        if self.gpu is None:
+            if self.context is not None:
+                raise AttnprofError("context: it is an emulated card's; name one with --gpu")
+            return []
+        if self.device != "auto":
+            raise AttnprofError(f"gpu: --gpu {self.gpu} emulates and --device {self.device} measures; choose one")
+        return parse_cards(self.gpu, self.context)
+
+    def runners(self, tell: Callable[[str], None]) -> list[Runner]:
+        """One for the device, or one for each emulated card.
+
+        Args:
+            tell: told what takes a while.
+
+        Raises:
+            AttnprofError: a value that means nothing, or cards cannot be emulated here.
+        """
+        cards, settings = self.cards(), self.settings()
+        if not cards:
+            return [Runner(settings)]
+        from attnprof.emulation import emulating
+
+        on_cuda = replace(settings, device="cuda")
+        return [Runner(on_cuda, environ=emulating(card, tell)) for card in cards]
 
     def path(self) -> Path:
         """Where the records go: `out`, or a new file in the user's state folder.

@@ -30,12 +30,12 @@ def measurement(peak_mib=100, seconds=0.1, error=1e-7, kernel=None, notes=()):
     )
 
 
-def record(strategy="naive", outcome=Outcome.MEASURED, *, reason="", implied_by="", environment=None, **options):
+def record(strategy="naive", outcome=Outcome.COMPLETED, *, reason="", implied_by="", environment=None, **options):
     workload = {k: options.pop(k) for k in ("side", "mode", "batch", "channels", "dtype") if k in options}
     return Record(
         case=case(strategy, **workload),
         outcome=outcome,
-        measurement=measurement(**options) if outcome is Outcome.MEASURED else Measurement(),
+        measurement=measurement(**options) if outcome is Outcome.COMPLETED else Measurement(),
         environment=environment or ENVIRONMENT,
         settings=SETTINGS,
         time="2026-01-01T00:00:00+00:00",

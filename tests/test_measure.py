@@ -29,7 +29,7 @@ def test_every_pass_has_its_numbers(runner):
     passes = []
     result = runner.measure(case("sdpa", side=16, mode="train"), passes.append)
     found = result.measurement
-    assert result.outcome is Outcome.MEASURED
+    assert result.outcome is Outcome.COMPLETED
     assert passes == ["build", "memory", "latency", "exactness"] == list(found.passes_seconds)
     assert found.latency.median_seconds > 0
     assert len(found.latency.samples_seconds) >= 1
@@ -74,7 +74,7 @@ def test_a_budget_is_enforced_on_the_reported_peak():
     peak = 0
     with Runner(FAST) as free:
         peak = free.measure(case("naive", side=24)).measurement.memory.peak_allocated_bytes
-    for budget, outcome in ((peak, Outcome.MEASURED), (peak - 1, Outcome.OUT_OF_MEMORY)):
+    for budget, outcome in ((peak, Outcome.COMPLETED), (peak - 1, Outcome.OUT_OF_MEMORY)):
         with Runner(Settings(device="cpu", case_seconds=0.01, budget_bytes=budget)) as limited:
             result = limited.measure(case("naive", side=24))
             assert result.outcome is outcome
@@ -85,7 +85,7 @@ def test_what_cannot_fit_in_the_host_is_out_of_memory(runner):
     result = runner.measure(case("naive", side=1024))  # 4 TiB of scores
     assert result.outcome is Outcome.OUT_OF_MEMORY
     assert "limit" in result.reason
-    assert runner.measure(case("naive", side=8)).outcome is Outcome.MEASURED
+    assert runner.measure(case("naive", side=8)).outcome is Outcome.COMPLETED
 
 
 def test_what_torch_refuses_is_unsupported_with_its_words(runner):

@@ -39,7 +39,7 @@ def test_an_answer_and_its_phases():
     with runner("send(event='phase', phase='memory'); answer()") as one:
         result = one.measure(case(), entered.append)
         assert one.environment["device"] == "auto"
-    assert (result.outcome, result.measurement.notes, entered) == (Outcome.MEASURED, ("ok",), ["memory"])
+    assert (result.outcome, result.measurement.notes, entered) == (Outcome.COMPLETED, ("ok",), ["memory"])
 
 
 def test_a_crash_costs_one_case_and_the_worker_is_replaced(tmp_path):
@@ -58,14 +58,14 @@ def test_a_crash_costs_one_case_and_the_worker_is_replaced(tmp_path):
         assert one.environment["pid"] != before
     assert first.outcome is Outcome.CRASHED
     assert first.reason == "signal SIGSEGV: last words"
-    assert second.outcome is Outcome.MEASURED
+    assert second.outcome is Outcome.COMPLETED
 
 
 def test_a_dead_child_of_a_live_worker_does_not_replace_it():
     with runner("send(event='died', exit_code=-9) if request['case']['height'] == 1 else answer()") as one:
         first = one.measure(case(side=1))
         before = one.environment["pid"]
-        assert one.measure(case()).outcome is Outcome.MEASURED
+        assert one.measure(case()).outcome is Outcome.COMPLETED
         assert one.environment["pid"] == before
     assert (first.outcome, first.reason) == (Outcome.CRASHED, "signal SIGKILL")
 

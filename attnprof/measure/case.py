@@ -18,7 +18,7 @@ from attnprof.measure.kernels import KernelObserver
 from attnprof.measure.latency import measure_latency, noise_note
 from attnprof.measure.work import DTYPES, step_flops
 from attnprof.plan import Case
-from attnprof.record import Latency, Measurement, Memory, Outcome, Result
+from attnprof.record import Latency, Measurement, Memory, Outcome, Result, Source
 from attnprof.settings import Settings
 from attnprof.units import format_bytes
 
@@ -69,22 +69,30 @@ def measure(case: Case, settings: Settings, device: Device, enter: Callable[[str
         enter: told the name of each pass as it begins.
     """
     measuring = _Measuring(case, settings, device, enter)
-    limit = device.limit(settings.budget_bytes)
+    device.forget()
+    outcome, reason = _outcome(measuring, device.limit(settings.budget_bytes))
+    unknown = device.unknown_calls()
+    if unknown:
+        outcome, reason = Outcome.UNSUPPORTED, f"the emulated device does not know {', '.join(unknown)}"
+    return measuring.result(outcome, reason)
+
+
+def _outcome(measuring: _Measuring, limit_bytes: int) -> tuple[Outcome, str]:
     try:
         measuring.run()
     except Exception as error:  # the outcome of a case, whatever it is
         if is_out_of_memory(error):
-            return measuring.result(Outcome.OUT_OF_MEMORY, refusal(error, limit))
+            return Outcome.OUT_OF_MEMORY, refusal(error, limit_bytes)
         # The kinds by which torch refuses what it cannot do; anything else is a fault.
         refused = isinstance(error, (RuntimeError, ValueError))
         words = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return measuring.result(Outcome.UNSUPPORTED if refused else Outcome.CRASHED, words)
-    memory = measuring.parts.memory
+        return Outcome.UNSUPPORTED if refused else Outcome.CRASHED, words
+    memory, budget = measuring.parts.memory, measuring.settings.budget_bytes
     assert memory is not None
-    if settings.budget_bytes and memory.peak_allocated_bytes > settings.budget_bytes:
-        peak, budget = format_bytes(memory.peak_allocated_bytes), format_bytes(settings.budget_bytes)
-        return measuring.result(Outcome.OUT_OF_MEMORY, f"peak {peak} is over the budget of {budget}")
-    return measuring.result(Outcome.MEASURED, "")
+    if budget and memory.peak_allocated_bytes > budget:
+        peak = format_bytes(memory.peak_allocated_bytes)
+        return Outcome.OUT_OF_MEMORY, f"peak {peak} is over the budget of {format_bytes(budget)}"
+    return Outcome.COMPLETED, ""
 
 
 class _Measuring:
@@ -100,13 +108,14 @@ class _Measuring:
     def run(self) -> None:
         with self._pass("build"):
             step = Step(self.case, self.device, self.settings.seed)
-            self.parts = dataclasses.replace(self.parts, flops=step_flops(self.case))
+            if not self._emulated:
+                self.parts = dataclasses.replace(self.parts, flops=step_flops(self.case))
             self.device.clean()
         with self._pass("memory"):
             memory, step_seconds = self._memory(step)
         self.parts = dataclasses.replace(self.parts, memory=memory)
         budget = self.settings.budget_bytes
-        if budget and memory.peak_allocated_bytes > budget:
+        if (budget and memory.peak_allocated_bytes > budget) or self._emulated:
             return
         with self._pass("latency"):
             latency = measure_latency(step, self.settings.case_seconds, step_seconds)
@@ -115,8 +124,14 @@ class _Measuring:
             self._exactness(step)
 
     def result(self, outcome: Outcome, reason: str) -> Result:
-        done = dataclasses.replace(self.parts, passes_seconds=self._seconds, notes=tuple(self._notes))
+        notes = (*self._notes, *self.device.notes())
+        done = dataclasses.replace(self.parts, passes_seconds=self._seconds, notes=notes)
         return Result(outcome, reason, done)
+
+    @property
+    def _emulated(self) -> bool:
+        """Nothing is computed: only memory has a meaning."""
+        return self.device.source is Source.EMULATED
 
     @contextmanager
     def _pass(self, name: str) -> Iterator[None]:

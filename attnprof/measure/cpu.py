@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from attnprof.measure.device import Reading, common_environment
+from attnprof.measure.device import Reading, RealDevice, common_environment
 from attnprof.measure.limits import ResidentPeak, limit_process, spare_bytes
 from attnprof.measure.work import step_flops
 from attnprof.plan import Case, Workload
 
 
-class CpuDevice:
+class CpuDevice(RealDevice):
     """The host. Peak allocated is what torch's CPU allocator was asked for, by ops and inside them.
 
     Known limitations: buffers that MKL, oneDNN or OpenMP allocate past torch are in the resident
@@ -67,8 +67,11 @@ class CpuDevice:
             peak = max(peak, level)
         return Reading(peak, level, resident_bytes=growth)
 
-    def clean(self) -> bool:
+    def clean(self) -> None:
         gc.collect()
+
+    def emptied(self) -> bool:
+        self.clean()
         return True
 
 

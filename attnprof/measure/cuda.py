@@ -6,15 +6,16 @@ import ctypes
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from attnprof.measure.device import Reading, common_environment
+from attnprof.measure.device import Reading, RealDevice, common_environment
 
 
-class CudaDevice:
+class CudaDevice(RealDevice):
     """A CUDA card, its numbers those of PyTorch's caching allocator."""
 
     forks = False
@@ -76,14 +77,21 @@ class CudaDevice:
             context_bytes=self._context_bytes(),
         )
 
-    def clean(self) -> bool:
+    def clean(self) -> None:
         gc.collect()
         torch.cuda.synchronize(self._index)
         # The cuBLAS workspaces of all threads come from the caching allocator and stay otherwise.
         torch._C._cuda_clearCublasWorkspaces()
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(self._index)
-        return torch.cuda.memory_reserved(self._index) == 0
+
+    def emptied(self) -> bool:
+        for patience_seconds in (0, 0.01, 0.1, 1):
+            # An error in backward reaches us a moment before autograd's own thread lets go of its tensors.
+            time.sleep(patience_seconds)
+            self.clean()
+            if torch.cuda.memory_reserved(self._index) == 0:
+                return True
+        return False
 
     def _context_bytes(self) -> int:
         return max(0, self._used_bytes() - torch.cuda.memory_reserved(self._index))

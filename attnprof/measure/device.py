@@ -1,5 +1,5 @@
-"""What every device under measurement answers. `CpuDevice` and `CudaDevice` are in files of their own;
-nothing else in attnprof tells them apart.
+"""What every device under measurement answers. `CpuDevice`, `CudaDevice` and `EmulatedDevice` are in files
+of their own; nothing else in attnprof tells them apart.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from attnprof import __version__
+from attnprof.record import Source
 from attnprof.units import format_bytes
 
 # An allocation that was refused, in the words of torch and the libraries under it.
@@ -53,10 +54,12 @@ class Device(Protocol):
     Attributes:
         name: `cpu` or `cuda:0`.
         forks: whether a case runs in a forked child rather than in the worker itself.
+        source: of its numbers. An emulated device has memory alone: no values, no time.
     """
 
     name: str
     forks: bool
+    source: Source
 
     def environment(self) -> dict[str, Any]:
         """What must agree for two records to be compared."""
@@ -70,8 +73,35 @@ class Device(Protocol):
     def read(self, step: Callable[[], None]) -> Reading:
         """Run a step and read its memory."""
 
-    def clean(self) -> bool:
-        """Forget earlier cases; False if something could not be forgotten."""
+    def clean(self) -> None:
+        """Free what nobody uses any more."""
+
+    def emptied(self) -> bool:
+        """The same after a case; False if something of it stays."""
+
+    def forget(self) -> None:
+        """Begin a case: what happened before does not concern it."""
+
+    def unknown_calls(self) -> tuple[str, ...]:
+        """Calls of the case that this device could not answer, so that its numbers are not to be trusted."""
+
+    def notes(self) -> tuple[str, ...]:
+        """What to know about the case's numbers, a line each."""
+
+
+class RealDevice:
+    """What is the same for every device that really computes."""
+
+    source = Source.MEASURED
+
+    def forget(self) -> None:
+        pass
+
+    def unknown_calls(self) -> tuple[str, ...]:
+        return ()
+
+    def notes(self) -> tuple[str, ...]:
+        return ()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ import torch
 from attnprof.measure.cpu import CpuDevice
 from attnprof.measure.cuda import CudaDevice
 from attnprof.measure.device import Device, DeviceError
+from attnprof.measure.emulated import EmulatedDevice, emulated_driver
 
 
 def open_device(spelling: str) -> Device:
@@ -30,4 +31,5 @@ def open_device(spelling: str) -> Device:
     index, count = int(match[1] or 0), torch.cuda.device_count()
     if index >= count:
         raise DeviceError(f"device {spelling!r}: there are {count} CUDA devices, the last is cuda:{count - 1}")
-    return CudaDevice(index)
+    driver = emulated_driver()
+    return EmulatedDevice(index, driver) if driver else CudaDevice(index)

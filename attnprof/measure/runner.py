@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from attnprof.errors import WorkerError
 from attnprof.plan import Case
-from attnprof.record import Measurement, Outcome, Result
+from attnprof.record import Measurement, Outcome, Result, Source
 from attnprof.settings import Settings
 
 _START_SECONDS = 120.0  # importing torch from a cold network disk takes a while
@@ -50,20 +50,37 @@ class Runner:
 
     Attributes:
         environment: of the device, known after `open`.
+        source: of its numbers, known after `open`.
     """
 
-    def __init__(self, settings: Settings, command: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, settings: Settings, *, environ: Mapping[str, str] | None = None, command: tuple[str, ...] = ()
+    ) -> None:
+        """Args:
+        environ: variables for the process, beside this one's.
+        command: that speaks the protocol of `worker`.
+        """
         self._settings = settings
+        self._environ = dict(environ or {})
         self._command = command or (sys.executable, "-m", "attnprof.measure.worker")
         self._process: _Process | None = None
         self._rates: dict[str, float] = {}
+        self._stopped = False
         self.environment: dict[str, Any] = {}
+        self.source = Source.MEASURED
 
     def __enter__(self) -> Runner:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._drop()
+
+    def stop(self) -> None:
+        """From another thread: end whatever runs; its call, and any later one, raises WorkerError."""
+        self._stopped = True
+        process = self._process
+        if process is not None:
+            process.end()
 
     def open(self) -> None:
         """Start the process and open the device.
@@ -72,7 +89,8 @@ class Runner:
             WorkerError: no such device, or torch cannot be imported.
         """
         self._drop()
-        process = self._process = _Process(self._command)
+        process = self._process = _Process(self._command, self._environ)
+        self._raise_if_stopped()
         try:
             process.receive(_START_SECONDS)
             answer = process.ask({"verb": "open", "device": self._settings.device}, _START_SECONDS)
@@ -82,7 +100,7 @@ class Runner:
             raise WorkerError(f"the measuring process did not start: {died.reason}") from None
         if answer["event"] == "error":
             raise WorkerError(answer["reason"])
-        self.environment = answer["environment"]
+        self.environment, self.source = answer["environment"], Source(answer["source"])
 
     def matmul_flops_per_second(self, dtype: str) -> float:
         """The device's rate of a large matrix product, measured once.
@@ -117,10 +135,18 @@ class Runner:
             self._drop()
             return Result(Outcome.TIMED_OUT, f"no end after {settings.timeout_seconds:g} s (--timeout)", Measurement())
         except _DiedError as died:
+            self._raise_if_stopped()
             if self._process is not None and not self._process.alive:
                 self._drop()
             return Result(Outcome.CRASHED, died.reason, Measurement())
+        if answer.get("retires"):
+            self._drop()
         return Result.from_json(answer)
+
+    def _raise_if_stopped(self) -> None:
+        if self._stopped:
+            self._drop()
+            raise WorkerError("stopped")
 
     def _opened(self) -> _Process:
         if self._process is None or not self._process.alive:
@@ -137,7 +163,7 @@ class Runner:
 class _Process:
     """A worker process and its two pipes."""
 
-    def __init__(self, command: tuple[str, ...]) -> None:
+    def __init__(self, command: tuple[str, ...], environ: Mapping[str, str]) -> None:
         # Its libraries' chatter is kept apart: the last line of it may explain a death.
         self._chatter: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `kill`
         self._chatter_before = 0  # where it stood when the last request was sent
@@ -149,7 +175,7 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=self._chatter,
             start_new_session=True,
-            env={**os.environ, "KINETO_LOG_LEVEL": "99"},
+            env={**os.environ, "KINETO_LOG_LEVEL": "99", **environ},
         )
 
     @property
@@ -190,10 +216,14 @@ class _Process:
             else:
                 return message
 
-    def kill(self) -> None:
-        """End it and whatever it has forked."""
+    def end(self) -> None:
+        """It and whatever it has forked."""
         with suppress(OSError):  # it has ended already
             os.killpg(self._popen.pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """End it and let go of its pipes."""
+        self.end()
         self._popen.wait()
         for pipe in (self._popen.stdin, self._popen.stdout, self._chatter):
             if pipe is not None:

@@ -6,7 +6,7 @@ seconds to import, so one worker serves a whole sweep:
 - On the CPU it never computes anything itself but forks a child for each case. Every case starts
   from the same clean state, whatever ran before it, and can be limited or killed alone.
 - With CUDA, which does not survive a fork, it measures in place and cleans up behind each case;
-  if anything stays allocated it says so and the runner replaces it.
+  if anything stays allocated the answer says so, `"retires": true`, and the runner replaces it.
 
 Requests: {"verb": "open", "device"}, {"verb": "rate", "dtype"} and {"verb": "measure", "case",
 "settings"}. Answers: any number of {"event": "phase"}, then one {"event": "done"}, {"event": "error"}
@@ -16,12 +16,12 @@ or, when a forked child died, {"event": "died"}.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import IO, Any
 
 Message = Mapping[str, Any]
@@ -43,13 +43,12 @@ def main() -> None:
     from attnprof.plan import Case
     from attnprof.settings import Settings
 
-    def serve(device: Device, request: Message) -> None:
+    def serve(device: Device, request: Message) -> Message:
         if request["verb"] == "rate":
-            send({"event": "done", "flops_per_second": matmul_flops_per_second(device, request["dtype"])})
-            return
+            return {"event": "done", "flops_per_second": matmul_flops_per_second(device, request["dtype"])}
         case, settings = Case.from_json(request["case"]), Settings(**request["settings"])
         result = measure(case, settings, device, lambda phase: send({"event": "phase", "phase": phase}))
-        send({"event": "done", **result.to_json()})
+        return {"event": "done", **result.to_json()}
 
     send({"event": "done"})
     device: Device | None = None
@@ -61,16 +60,19 @@ def main() -> None:
             except DeviceError as error:
                 send({"event": "error", "reason": str(error)})
                 continue
-            send({"event": "done", "environment": device.environment()})
+            send({"event": "done", "environment": device.environment(), "source": device.source.value})
         elif device is None:
             send({"event": "error", "reason": "no device is open"})
         elif device.forks:
-            exit_code = _in_child(partial(serve, device, request))
+            exit_code = _in_child(lambda device=device, request=request: send(serve(device, request)))
             if exit_code:
                 send({"event": "died", "exit_code": exit_code})
         else:
-            serve(device, request)
-            if not device.clean():
+            answer = serve(device, request)
+            retires = not device.emptied()
+            gc.freeze()  # only modules are left: the next collections need not look at them
+            send({**answer, "retires": retires})
+            if retires:
                 return
 
 

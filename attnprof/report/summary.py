@@ -45,7 +45,7 @@ class Group:
         return next((r for r in self.records if r.case.strategy == "naive"), None)
 
     def _exact(self) -> list[Record]:
-        return [r for r in self.records if r.outcome is Outcome.MEASURED and r.case.parsed.exact]
+        return [r for r in self.records if r.outcome is Outcome.COMPLETED and r.case.parsed.exact]
 
 
 def group(records: Iterable[Record]) -> list[Group]:
@@ -82,7 +82,7 @@ def failure_lines(records: Iterable[Record]) -> list[str]:
     told = {
         f"{record.case.strategy}: {record.outcome.value.replace('_', ' ')} ({record.reason})": None
         for record in records
-        if record.outcome not in (Outcome.MEASURED, Outcome.OUT_OF_MEMORY)
+        if record.outcome not in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY)
     }
     return list(told)
 
@@ -99,7 +99,7 @@ def _against_naive(pick: Record, naive: Record | None) -> str:
     peak = f"peak {format_bytes(memory.peak_allocated_bytes)}"
     if naive is None or naive is pick:
         return peak
-    if naive.outcome is not Outcome.MEASURED or naive.measurement.memory is None:
+    if naive.outcome is not Outcome.COMPLETED or naive.measurement.memory is None:
         return f"{peak} where naive is {naive.outcome.value.replace('_', ' ')}"
     faster = _seconds(naive) / _seconds(pick)
     smaller = naive.measurement.memory.step_bytes / max(1, memory.step_bytes)

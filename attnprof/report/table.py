@@ -67,7 +67,7 @@ def _rich_table(one: Group) -> Table:
         right = name in ("peak", "step", "latency", "speed", "error")
         table.add_column(name, justify="right" if right else "left", no_wrap=name != "strategy", overflow="fold")
     for record in one.records:
-        style = None if record.outcome is Outcome.MEASURED else "red"
+        style = None if record.outcome is Outcome.COMPLETED else "red"
         cells = [Text(cell) for cell in _cells(record, one)]
         if record is one.smallest:
             cells[1].stylize("bold green")
@@ -82,7 +82,7 @@ def _cells(record: Record, one: Group) -> list[str]:
     name = record.case.strategy if record.case.parsed.exact else f"~{record.case.strategy}"
     measurement = record.measurement
     kernel = measurement.kernel.name if measurement.kernel else ""
-    if record.outcome is not Outcome.MEASURED:
+    if record.outcome is not Outcome.COMPLETED:
         what = _OUTCOMES[record.outcome] + (", implied" if record.implied_by else "")
         return [name, "", "", what, "", "", kernel]
     assert measurement.memory is not None

@@ -46,7 +46,7 @@ __attribute__((constructor)) static void read_card(void) {
 #define FIELD(field) the_card.field = number_of(description, #field);
   FIELD(multiprocessors) FIELD(threads_per_multiprocessor) FIELD(blocks_per_multiprocessor)
   FIELD(registers_per_multiprocessor) FIELD(shared_kib_per_multiprocessor) FIELD(shared_kib_per_block)
-  FIELD(l2_cache_mib) FIELD(clock_mhz) FIELD(memory_clock_mhz) FIELD(memory_bus_bits)
+  FIELD(l2_cache_kib) FIELD(clock_mhz) FIELD(memory_clock_mhz) FIELD(memory_bus_bits)
   FIELD(total_bytes) FIELD(context_bytes)
 #undef FIELD
 }
@@ -68,7 +68,7 @@ int emu_attribute(int attribute) {
     IS(MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, card->shared_kib_per_block * 1024)
     IS(MAX_SHARED_MEMORY_PER_BLOCK, 48 * 1024)
     IS(RESERVED_SHARED_MEMORY_PER_BLOCK, card->major >= 8 ? 1024 : 0)
-    IS(L2_CACHE_SIZE, card->l2_cache_mib << 20)
+    IS(L2_CACHE_SIZE, card->l2_cache_kib << 10)
     IS(CLOCK_RATE, card->clock_mhz * 1000)
     IS(MEMORY_CLOCK_RATE, card->memory_clock_mhz * 1000)
     IS(GLOBAL_MEMORY_BUS_WIDTH, card->memory_bus_bits)

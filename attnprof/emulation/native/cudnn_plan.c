@@ -45,7 +45,7 @@ static cudnnStatus_t describe_device(void) {
            card->major * 100 + card->minor * 10, CUDART_VERSION, card->multiprocessors,
            card->shared_kib_per_block * 1024, card->major >= 8 ? 1024 : 0, card->registers_per_multiprocessor,
            card->blocks_per_multiprocessor, card->threads_per_multiprocessor, card->total_bytes,
-           card->clock_mhz * 1000, card->memory_clock_mhz * 1000, card->l2_cache_mib << 20, card->name);
+           card->clock_mhz * 1000, card->memory_clock_mhz * 1000, card->l2_cache_kib << 10, card->name);
   cudnnStatus_t status = real.create(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &the_device);
   if (!status)
     status = real.set(the_device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, strlen(json), json);

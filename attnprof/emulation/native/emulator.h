@@ -10,7 +10,7 @@ typedef struct {
   int major, minor; /* compute capability */
   int multiprocessors, threads_per_multiprocessor, blocks_per_multiprocessor, registers_per_multiprocessor;
   int shared_kib_per_multiprocessor, shared_kib_per_block;
-  int l2_cache_mib, clock_mhz, memory_clock_mhz, memory_bus_bits;
+  int l2_cache_kib, clock_mhz, memory_clock_mhz, memory_bus_bits;
   size_t total_bytes, context_bytes;
 } Card;
 

@@ -1,0 +1,168 @@
+"""GPUs that can be emulated: `data/gpus.csv` and `data/capabilities.csv`. Needs no torch."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from attnprof.errors import AttnprofError
+from attnprof.units import format_bytes, parse_bytes
+
+_DATA = Path(__file__).with_name("data")
+_OPTIONS = ("memory", "context")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU, as its driver describes it to PyTorch.
+
+    Attributes:
+        key: what `--gpu` calls it.
+        name: as `torch.cuda.get_device_name` prints it.
+        where: where it is met.
+        compute_capability: `7.5`.
+        multiprocessors, l2_cache_kib, clock_mhz, memory_clock_mhz, memory_bus_bits: of the card.
+        threads_per_multiprocessor, blocks_per_multiprocessor, registers_per_multiprocessor,
+        shared_kib_per_multiprocessor, shared_kib_per_block: of its compute capability.
+        total_bytes: what `get_device_properties().total_memory` says, the lowest over drivers.
+        total_max_bytes: the highest.
+        context_bytes: allowance for what the CUDA context, loaded code and library handles take outside
+            PyTorch's caching allocator. It differs by driver, torch and what has run: not exact.
+        context_source: where the allowance comes from.
+        bandwidth_gb_s, fp32_tflops, fp16_tensor_tflops: the vendor's peaks; None where it has none.
+        options: what was changed of the catalogue's entry, as `memory=8GB`.
+    """
+
+    key: str
+    name: str
+    where: str
+    compute_capability: str
+    multiprocessors: int
+    l2_cache_kib: int
+    clock_mhz: int
+    memory_clock_mhz: int
+    memory_bus_bits: int
+    threads_per_multiprocessor: int
+    blocks_per_multiprocessor: int
+    registers_per_multiprocessor: int
+    shared_kib_per_multiprocessor: int
+    shared_kib_per_block: int
+    total_bytes: int
+    total_max_bytes: int
+    context_bytes: int
+    context_source: str
+    bandwidth_gb_s: float
+    fp32_tflops: float
+    fp16_tensor_tflops: float | None
+    options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """As `--gpu` spells it."""
+        return ",".join([self.key, *self.options])
+
+    def with_option(self, option: str) -> Card:
+        """Change the entry: `memory=8GB` or `context=300MiB`.
+
+        Raises:
+            AttnprofError: no such option, or a value that means nothing.
+        """
+        name, _, value = (part.strip() for part in option.partition("="))
+        if name not in _OPTIONS:
+            raise AttnprofError(f"gpu: {name!r} is not a property that can be set: use {' or '.join(_OPTIONS)}")
+        count = 0 if name == "context" and value == "0" else parse_bytes(value)
+        kept = tuple(other for other in self.options if not other.startswith(f"{name}="))
+        changes = {"context_bytes": count} if name == "context" else {"total_bytes": count, "total_max_bytes": count}
+        changed = dataclasses.replace(self, options=(*kept, f"{name}={value}"), **changes)  # type: ignore[arg-type]
+        if changed.context_bytes >= changed.total_bytes:
+            raise AttnprofError(
+                f"gpu: on {changed} the CUDA context ({format_bytes(changed.context_bytes)}) would take all of the "
+                f"memory ({format_bytes(changed.total_bytes)}): give it more memory or a smaller context"
+            )
+        return changed
+
+    def description(self) -> str:
+        """For the emulated device: every field of `Card` in emulation/native/emulator.h."""
+        fields = (
+            "name", "compute_capability", "multiprocessors", "threads_per_multiprocessor",
+            "blocks_per_multiprocessor", "registers_per_multiprocessor", "shared_kib_per_multiprocessor",
+            "shared_kib_per_block", "l2_cache_kib", "clock_mhz", "memory_clock_mhz", "memory_bus_bits",
+            "total_bytes", "context_bytes",
+        )  # fmt: skip
+        return ";".join(f"{field}={getattr(self, field)}" for field in fields)
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> tuple[Card, ...]:
+    """Every card, in the catalogue's order."""
+    limits = {row["compute_capability"]: row for row in _rows("capabilities.csv")}
+    return tuple(_card(row, limits[row["compute_capability"]]) for row in _rows("gpus.csv"))
+
+
+def parse_cards(text: str, context: str | None = None) -> list[Card]:
+    """`"t4,l4"`, or `"t4,memory=8GB,l4"`: a property changes the card before it.
+
+    Args:
+        context: an allowance for every card that names none itself.
+
+    Raises:
+        AttnprofError: an unknown card (the message has near matches) or property.
+    """
+    cards: list[Card] = []
+    for entry in (part.strip() for part in text.split(",")):
+        if "=" not in entry:
+            cards.append(_find(entry))
+        elif cards:
+            cards[-1] = cards[-1].with_option(entry)
+        else:
+            raise AttnprofError(f"gpu: {entry!r} comes before any card: write a card first, as in t4,{entry}")
+    if context is not None:
+        cards = [
+            card if any(option.startswith("context=") for option in card.options)
+            else card.with_option(f"context={context}")
+            for card in cards
+        ]  # fmt: skip
+    return list(dict.fromkeys(cards))
+
+
+def _find(spelling: str) -> Card:
+    names = {_plain(name): card for card in reversed(catalogue()) for name in (card.name, card.key)}
+    card = names.get(_plain(spelling))
+    if card is None:
+        near = dict.fromkeys(names[match].key for match in difflib.get_close_matches(_plain(spelling), names, 3, 0.5))
+        advice = f"did you mean {' or '.join(near)}?" if near else "see attnprof gpus"
+        raise AttnprofError(
+            f"gpu: {spelling!r} is not in the catalogue: {advice} (attnprof gpus lists all; another card can be given "
+            f"as a similar one with its memory: t4,memory=8GB)"
+        )
+    return card
+
+
+def _plain(name: str) -> str:
+    """`NVIDIA GeForce RTX 3090` -> `rtx3090`."""
+    return re.sub(r"nvidia|geforce|tesla|[^a-z0-9]", "", name.lower())
+
+
+def _rows(file: str) -> list[dict[str, str]]:
+    with (_DATA / file).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _card(row: dict[str, str], limits: dict[str, str]) -> Card:
+    texts = ("key", "name", "where", "compute_capability", "context_source")
+    numbers = (
+        "multiprocessors", "l2_cache_kib", "clock_mhz", "memory_clock_mhz", "memory_bus_bits", "total_bytes",
+        "total_max_bytes", "context_bytes",
+    )  # fmt: skip
+    return Card(
+        **{name: row[name] for name in texts},
+        **{name: int(row[name]) for name in numbers},
+        **{name: int(value) for name, value in limits.items() if name != "compute_capability"},
+        bandwidth_gb_s=float(row["bandwidth_gb_s"]),
+        fp32_tflops=float(row["fp32_tflops"]),
+        fp16_tensor_tflops=float(row["fp16_tensor_tflops"]) if row["fp16_tensor_tflops"] else None,
+    )

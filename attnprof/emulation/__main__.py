@@ -1,0 +1,30 @@
+"""`python -m attnprof.emulation t4 COMMAND...`: run a command with an emulated card in place of any other."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from attnprof.catalogue import parse_cards
+from attnprof.emulation import emulating
+from attnprof.errors import AttnprofError
+
+
+def main() -> None:
+    if len(sys.argv) < 3:
+        sys.exit("usage: python -m attnprof.emulation GPU COMMAND...")
+    try:
+        [card] = parse_cards(sys.argv[1])
+        environ = emulating(card, lambda text: print(text, file=sys.stderr, flush=True))
+    except AttnprofError as error:
+        sys.exit(str(error))
+    except ValueError:
+        sys.exit(f"{sys.argv[1]}: name one card")
+    try:
+        os.execvpe(sys.argv[2], sys.argv[2:], {**os.environ, **environ})
+    except OSError as error:
+        sys.exit(f"cannot run {sys.argv[2]}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()
