@@ -62,7 +62,9 @@ def sweep(
             records = list(run_plan(plan, settings, runners, file, progress))
     finally:
         file.close()
-    frame: pd.DataFrame = pd.DataFrame([tidy_row(record) for record in in_order(records, plan, cards)], columns=list(COLUMNS))
+    frame: pd.DataFrame = pd.DataFrame(
+        [tidy_row(record) for record in in_order(records, plan, cards)], columns=list(COLUMNS)
+    )
     return frame
 
 

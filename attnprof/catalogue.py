@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from attnprof.errors import AttnprofError
 from attnprof.units import format_bytes, parse_bytes
@@ -158,11 +159,11 @@ def _card(row: dict[str, str], limits: dict[str, str]) -> Card:
         "multiprocessors", "l2_cache_kib", "clock_mhz", "memory_clock_mhz", "memory_bus_bits", "total_bytes",
         "total_max_bytes", "context_bytes",
     )  # fmt: skip
-    return Card(
+    rates = ("bandwidth_gb_s", "fp32_tflops", "fp16_tensor_tflops")
+    fields: dict[str, Any] = {
         **{name: row[name] for name in texts},
         **{name: int(row[name]) for name in numbers},
         **{name: int(value) for name, value in limits.items() if name != "compute_capability"},
-        bandwidth_gb_s=float(row["bandwidth_gb_s"]),
-        fp32_tflops=float(row["fp32_tflops"]),
-        fp16_tensor_tflops=float(row["fp16_tensor_tflops"]) if row["fp16_tensor_tflops"] else None,
-    )
+        **{name: float(row[name]) if row[name] else None for name in rates},
+    }
+    return Card(**fields)

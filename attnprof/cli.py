@@ -141,7 +141,8 @@ def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
         raise ending
     if ending is not None:
         again = " ".join(shlex.quote(word) for word in _resuming(sys.argv[1:], path))
-        _note(f"stopped after {len(records)} of {len(plan.cases) * max(1, len(cards))} cases; continue with: attnprof {again}")
+        total = len(plan.cases) * max(1, len(cards))
+        _note(f"stopped after {len(records)} of {total} cases; continue with: attnprof {again}")
         raise ending
 
 

@@ -16,13 +16,13 @@ from attnprof.plan import Case, Plan, estimated_seconds
 from attnprof.record import Measurement, Outcome, Record, RecordFile, Result, Source
 from attnprof.settings import Settings
 
-EMULATED_SECONDS = 0.01  # of a case, as a first guess
+_EMULATED_SECONDS = 0.05  # of a case: the mean of a sweep up to 256x256 on two cores
 
 
 class Listener(Protocol):
     """Told what happens, to show it; from several threads where several cards are emulated."""
 
-    def planned(self, done: int, estimates: Mapping[Case, float]) -> None:
+    def planned(self, done: int, estimates: Mapping[Case, float], card: str | None) -> None:
         """A device is open; `done` of its cases stand in the file already; seconds for each of the others."""
 
     def started(self, case: Case, card: str | None) -> None:
@@ -74,7 +74,7 @@ def _on_device(
     missing = [case for case in plan.cases if case not in known]
     rates = {} if emulated else {dtype: runner.matmul_flops_per_second(dtype) for dtype in _dtypes(missing)}
     estimates = {case: _estimate(case, rates.get(case.workload.dtype), settings) for case in missing}
-    listener.planned(len(known), estimates)
+    listener.planned(len(known), estimates, card)
     out_of_memory = [r.case for r in known.values() if r.outcome is Outcome.OUT_OF_MEMORY and not r.implied_by]
     for case in missing:
         # Emulated, a refusal costs nothing: each has its own.
@@ -137,7 +137,7 @@ def _side_by_side(runners: Sequence[Runner], serve: Callable[[Runner], Iterator[
 
 
 def _estimate(case: Case, rate: float | None, settings: Settings) -> float:
-    return EMULATED_SECONDS if rate is None else estimated_seconds(case, rate, settings.case_seconds)
+    return _EMULATED_SECONDS if rate is None else estimated_seconds(case, rate, settings.case_seconds)
 
 
 def _with_rate(result: Result, rate: float | None) -> Result:

@@ -51,13 +51,15 @@ class SweepProgress:
         """Say what takes a while."""
         self._console.print(text, style="dim", markup=False, soft_wrap=True)
 
-    def planned(self, done: int, estimates: Mapping[Case, float]) -> None:
+    def planned(self, done: int, estimates: Mapping[Case, float], card: str | None) -> None:
         with self._lock:
             self._done += done
             self._estimates.update(estimates)
             self._seconds += sum(estimates.values())
             kept = f", {done} of them known before" if done else ""
-            self.tell(f"{len(estimates) + done} cases{kept}; about {format_duration(sum(estimates.values()))}")
+            where = f"{card}: " if card else ""
+            duration = format_duration(sum(estimates.values()))
+            self.tell(f"{where}{len(estimates) + done} cases{kept}; about {duration}")
             self._bar.update(self._task, total=max(self._seconds, 1e-9), count=self._count())
 
     def started(self, case: Case, card: str | None) -> None:

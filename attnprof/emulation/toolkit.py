@@ -53,9 +53,7 @@ def find_toolkit() -> Toolkit:
     """
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ("Linux", "x86_64"):
-        raise EmulationError(
-            f"--gpu emulates a card on Linux x86-64 alone, this is {system} {machine}: {_ANOTHER_WAY}"
-        )
+        raise EmulationError(f"--gpu emulates a card on Linux x86-64 alone, this is {system} {machine}: {_ANOTHER_WAY}")
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         raise EmulationError("--gpu needs torch, which is not installed: pip install torch")
@@ -63,8 +61,8 @@ def find_toolkit() -> Toolkit:
     torch, cuda = versions["__version__"], versions.get("cuda")
     if not cuda:
         raise EmulationError(
-            f"--gpu runs the CUDA build of torch, and torch {torch} is built without CUDA: install the build for "
-            f"CUDA (for this release: pip install torch=={torch.partition('+')[0]} from a CUDA index), or {_ANOTHER_WAY}"
+            f"--gpu runs the CUDA build of torch, and torch {torch} is built for the CPU alone: install a build for "
+            f"CUDA (pytorch.org/get-started), or {_ANOTHER_WAY}"
         )
     folders = list(_nvidia_folders())
     major = cuda.partition(".")[0]

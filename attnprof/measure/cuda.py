@@ -42,7 +42,7 @@ class CudaDevice(RealDevice):
             "total_memory_bytes": properties.total_memory,
             "driver": _driver_version(),
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+            "cudnn": _cudnn_version(),
             "tf32": {
                 "matmul": torch.backends.cuda.matmul.allow_tf32,
                 "cudnn": torch.backends.cudnn.allow_tf32,
@@ -103,6 +103,13 @@ class CudaDevice(RealDevice):
             return own
         free, total = torch.cuda.mem_get_info(self._index)
         return total - free
+
+
+def _cudnn_version() -> int | None:
+    try:
+        return torch.backends.cudnn.version()  # type: ignore[no-untyped-call,no-any-return]
+    except RuntimeError:  # it does not serve this card; what needs it will say so
+        return None
 
 
 def _nvml_process_bytes(index: int) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from attnprof.measure.cuda import CudaDevice
 from attnprof.record import Source
@@ -14,7 +14,7 @@ from attnprof.record import Source
 class _Journal(ctypes.Structure):
     """The Journal of emulation/native/journal.c."""
 
-    _fields_: Sequence[tuple[str, Any]] = (
+    _fields_: ClassVar[Sequence[tuple[str, Any]]] = (
         ("read_backs", ctypes.c_uint64),
         ("unknown", ctypes.c_char * 2048),
         ("assumed", ctypes.c_char * 2048),

@@ -22,6 +22,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import IO, Any
 
 Message = Mapping[str, Any]
@@ -50,6 +51,9 @@ def main() -> None:
         result = measure(case, settings, device, lambda phase: send({"event": "phase", "phase": phase}))
         return {"event": "done", **result.to_json()}
 
+    def answer(device: Device, request: Message) -> None:
+        send(serve(device, request))
+
     send({"event": "done"})
     device: Device | None = None
     for line in sys.stdin:
@@ -64,14 +68,14 @@ def main() -> None:
         elif device is None:
             send({"event": "error", "reason": "no device is open"})
         elif device.forks:
-            exit_code = _in_child(lambda device=device, request=request: send(serve(device, request)))
+            exit_code = _in_child(partial(answer, device, request))
             if exit_code:
                 send({"event": "died", "exit_code": exit_code})
         else:
-            answer = serve(device, request)
+            result = serve(device, request)
             retires = not device.emptied()
             gc.freeze()  # only modules are left: the next collections need not look at them
-            send({**answer, "retires": retires})
+            send({**result, "retires": retires})
             if retires:
                 return
 

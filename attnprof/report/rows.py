@@ -82,6 +82,8 @@ _COLUMNS: dict[str, Callable[[Record], Cell]] = {
     "exactness_rows": lambda r: _exactness(r, "rows"),
     "notes": lambda r: "; ".join(r.measurement.notes) or None,
     "time": lambda r: r.time,
+    "gpu": lambda r: r.card,
+    "total_memory_bytes": lambda r: r.environment.get("total_memory_bytes"),
 }
 
 COLUMNS = tuple(_COLUMNS)

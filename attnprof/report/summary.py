@@ -8,37 +8,48 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from attnprof.plan import Workload
-from attnprof.record import Outcome, Record
+from attnprof.record import Outcome, Record, Source
 from attnprof.units import format_bytes
 
+_OUTCOMES = {
+    Outcome.OUT_OF_MEMORY: "OOM",
+    Outcome.UNSUPPORTED: "unsupported",
+    Outcome.TIMED_OUT: "timed out",
+    Outcome.CRASHED: "crashed",
+}
 _CLOSE = 1.1  # latencies within this factor count as equal; memory then decides
 
 
 @dataclass(frozen=True)
 class Group:
-    """The records of one workload on one device, in the order in which they were planned."""
+    """The records of one workload on one device, in the order in which they were planned.
+
+    Attributes:
+        device: its name; an emulated card's as `--gpu` spells it.
+    """
 
     workload: Workload
     device: str
-    source: str
+    source: Source
     records: tuple[Record, ...]
 
     @property
     def fastest(self) -> Record | None:
-        """Of the exact strategies that were measured."""
-        return min(self._exact(), key=_seconds, default=None)
+        """Of the exact strategies whose latency is known."""
+        return min(filter(_has_latency, self._exact()), key=_seconds, default=None)
 
     @property
     def smallest(self) -> Record | None:
-        """Of the exact strategies that were measured."""
+        """Of the exact strategies that ran."""
         return min(self._exact(), key=_peak, default=None)
 
     @property
     def pick(self) -> Record | None:
-        """The smallest of the exact strategies that are about as fast as the fastest."""
+        """The smallest of the exact strategies; where latency is known, of those about as fast as the fastest."""
         fastest = self.fastest
-        close = [r for r in self._exact() if fastest and _seconds(r) <= _seconds(fastest) * _CLOSE]
-        return min(close, key=_peak, default=None)
+        if fastest is None:
+            return self.smallest
+        return min((r for r in self._exact() if _seconds(r) <= _seconds(fastest) * _CLOSE), key=_peak, default=None)
 
     @property
     def naive(self) -> Record | None:
@@ -50,47 +61,78 @@ class Group:
 
 def group(records: Iterable[Record]) -> list[Group]:
     """By workload, device and source, in order of first appearance."""
-    groups: dict[tuple[Workload, str, str], list[Record]] = {}
+    groups: dict[tuple[Workload, str, Source], list[Record]] = {}
     for record in records:
-        key = (record.case.workload, str(record.environment.get("device_name", "-")), record.source.value)
+        device = record.card or str(record.environment.get("device_name", "-"))
+        key = (record.case.workload, device, record.source)
         groups.setdefault(key, []).append(record)
     return [Group(*key, tuple(members)) for key, members in groups.items()]
 
 
-def pick_line(groups: Sequence[Group]) -> str:
-    """One sentence on what to use, from the largest workload where an exact strategy ran."""
-    for one in sorted(groups, key=lambda g: g.workload.flops, reverse=True):
-        pick = one.pick
-        if pick is not None:
-            return f"Pick {pick.case.strategy}: {_against_naive(pick, one.naive)} at {one.workload}."
-    return "No exact strategy ran: try smaller maps (--hw) or a smaller batch (--batch)."
+def outcome_text(record: Record) -> str:
+    """In at most 12 characters, unless implied."""
+    return _OUTCOMES[record.outcome] + (", implied" if record.implied_by else "")
+
+
+def strategy_text(record: Record) -> str:
+    """Its spelling, marked where it is approximate."""
+    return record.case.strategy if record.case.parsed.exact else f"~{record.case.strategy}"
+
+
+def pick_lines(groups: Sequence[Group]) -> list[str]:
+    """For each device a sentence on what to use, from the largest workload where an exact strategy ran."""
+    lines = []
+    for device in dict.fromkeys((one.device, one.source) for one in groups):
+        mine = [one for one in groups if (one.device, one.source) == device]
+        best = next((one for one in sorted(mine, key=lambda g: g.workload.flops, reverse=True) if one.pick), None)
+        where = f"{device[0]}: " if device[1] is Source.EMULATED else ""
+        lines.append(where + (_pick(best) if best else _NOTHING_RAN))
+    return lines or [_NOTHING_RAN]
 
 
 def kernel_lines(records: Iterable[Record]) -> list[str]:
     """Which SDPA kernel each strategy got and why not a better one, each different answer once."""
-    lines: dict[str, None] = {}
+    answers: dict[tuple[str, str], dict[str | None, None]] = {}
     for record in records:
         kernel = record.measurement.kernel
         if kernel and kernel.refused:
             reasons = "; ".join(f"no {name}: {why}" for name, why in kernel.refused.items())
-            lines[f"{record.case.strategy}: {kernel.name} ({reasons})"] = None
-    return list(lines)
+            key = (record.case.strategy, f"{kernel.name} ({reasons})")
+            answers.setdefault(key, {})[record.card] = None
+    return [
+        f"{strategy}{_on([card for card in cards if card])}: {answer}" for (strategy, answer), cards in answers.items()
+    ]
 
 
 def failure_lines(records: Iterable[Record]) -> list[str]:
-    """Why a case has no numbers, where that is not for want of memory; each reason once."""
-    told = {
-        f"{record.case.strategy}: {record.outcome.value.replace('_', ' ')} ({record.reason})": None
-        for record in records
-        if record.outcome not in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY)
-    }
-    return list(told)
+    """Why cases have no numbers, where that is not for want of memory; each reason once."""
+    failed: dict[tuple[str | None, str], dict[str, None]] = {}
+    for record in records:
+        if record.outcome not in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY):
+            why = f"{record.outcome.value.replace('_', ' ')} ({record.reason})"
+            failed.setdefault((record.card, why), {})[record.case.strategy] = None
+    return [
+        f"{', '.join(strategies)}{_on([card] if card else [])}: {why}" for (card, why), strategies in failed.items()
+    ]
 
 
 def note_lines(records: Iterable[Record]) -> list[str]:
     """Each note once, without the figures that differ from case to case, and how often it stands."""
     counts = Counter(re.sub(r"\d+%", "much", note) for record in records for note in record.measurement.notes)
     return [f"? {note} ({count} {'case' if count == 1 else 'cases'})" for note, count in counts.items()]
+
+
+_NOTHING_RAN = "No exact strategy ran: try smaller maps (--hw) or a smaller batch (--batch)."
+
+
+def _pick(one: Group) -> str:
+    pick = one.pick
+    assert pick is not None
+    return f"Pick {pick.case.strategy}: {_against_naive(pick, one.naive)} at {one.workload}."
+
+
+def _on(cards: Sequence[str]) -> str:
+    return f" on {', '.join(cards)}" if cards else ""
 
 
 def _against_naive(pick: Record, naive: Record | None) -> str:
@@ -101,16 +143,22 @@ def _against_naive(pick: Record, naive: Record | None) -> str:
         return peak
     if naive.outcome is not Outcome.COMPLETED or naive.measurement.memory is None:
         return f"{peak} where naive is {naive.outcome.value.replace('_', ' ')}"
-    faster = _seconds(naive) / _seconds(pick)
     smaller = naive.measurement.memory.step_bytes / max(1, memory.step_bytes)
-    speed = f"{faster:.1f}x faster" if faster >= 1 else f"{1 / faster:.1f}x slower"
     size = f"{smaller:.1f}x less" if smaller >= 1 else f"{1 / smaller:.1f}x more"
+    if not (_has_latency(naive) and _has_latency(pick)):
+        return f"{peak}, {size} step memory than naive"
+    faster = _seconds(naive) / _seconds(pick)
+    speed = f"{faster:.1f}x faster" if faster >= 1 else f"{1 / faster:.1f}x slower"
     return f"{speed} than naive, {size} step memory"
 
 
+def _has_latency(record: Record) -> bool:
+    return record.measurement.latency is not None
+
+
 def _seconds(record: Record) -> float:
-    latency = record.measurement.latency
-    return latency.median_seconds if latency else float("inf")
+    assert record.measurement.latency is not None
+    return record.measurement.latency.median_seconds
 
 
 def _peak(record: Record) -> int:
