@@ -55,13 +55,11 @@ def sweep(
         **options,
     )
     plan, settings, cards = request.plan(), request.settings(), [str(card) for card in request.cards()]
-    file = RecordFile(request.path(), resume=request.resume)
-    try:
-        with progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
-            runners = [stack.enter_context(runner) for runner in request.runners(progress.tell)]
-            records = list(run_plan(plan, settings, runners, file, progress))
-    finally:
-        file.close()
+    path = request.path()
+    with progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
+        runners = [stack.enter_context(runner) for runner in request.runners(progress.tell)]
+        file = stack.enter_context(RecordFile(path, resume=request.resume))
+        records = list(run_plan(plan, settings, runners, file, progress))
     frame: pd.DataFrame = pd.DataFrame(
         [tidy_row(record) for record in in_order(records, plan, cards)], columns=list(COLUMNS)
     )

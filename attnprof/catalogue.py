@@ -135,10 +135,10 @@ def _find(spelling: str) -> Card:
     card = names.get(_plain(spelling))
     if card is None:
         near = dict.fromkeys(names[match].key for match in difflib.get_close_matches(_plain(spelling), names, 3, 0.5))
-        advice = f"did you mean {' or '.join(near)}?" if near else "see attnprof gpus"
+        advice = f"did you mean {' or '.join(near)}? " if near else ""
         raise AttnprofError(
-            f"gpu: {spelling!r} is not in the catalogue: {advice} (attnprof gpus lists all; another card can be given "
-            f"as a similar one with its memory: t4,memory=8GB)"
+            f"gpu: {spelling!r} is not in the catalogue: {advice}attnprof gpus lists it; give any other card as a "
+            f"similar one with its memory, as t4,memory=8GB"
         )
     return card
 

@@ -101,14 +101,61 @@ def sweep(
 ) -> None:
     """Measure peak memory, latency and exactness of every strategy on this machine.
 
-    Sweeps all combinations of the given values, the smallest first.
+    Or, with --gpu, the memory alone on cards that are not there. Sweeps all combinations of the given
+    values, the smallest first.
     """
     options = {name: value for name, value in locals().items() if name not in ("csv", "format")}
-    if format not in _FORMATS:
-        raise AttnprofError(f"format: {format!r} is not one of {', '.join(_FORMATS)}")
+    _require_format(format)
     if csv is not None and not Path(csv).absolute().parent.is_dir():
         raise AttnprofError(f"csv: the folder of {csv} does not exist; create it first")
     _sweep(SweepRequest(**options), csv, format)
+
+
+@app.command()
+def gpus(
+    format: Annotated[str, typer.Option(help=f"What goes to stdout: {', '.join(_FORMATS)}.")] = "table",
+) -> None:
+    """List the GPUs that --gpu can emulate."""
+    from attnprof.catalogue import catalogue
+    from attnprof.report.gpus import cards_csv, cards_json, cards_markdown, cards_table
+
+    _require_format(format)
+    if format == "table":
+        _console().print(cards_table(catalogue()))
+    else:
+        sys.stdout.write({"csv": cards_csv, "json": cards_json, "markdown": cards_markdown}[format](catalogue()))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what attnprof can do here: torch, the device, what CUDA takes on it, and emulation."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from attnprof.doctor import examine
+
+    topic = ""
+    for finding in examine(_note):
+        line = Table.grid(padding=(0, 1))
+        line.add_column(width=10)
+        line.add_column(ratio=1)
+        line.add_row(
+            Text(finding.topic if finding.topic != topic else "", style="bold"),
+            Text(finding.text, style="" if finding.fine else "red"),
+        )
+        _console().print(line)
+        topic = finding.topic
+
+
+def _require_format(format: str) -> None:
+    if format not in _FORMATS:
+        raise AttnprofError(f"format: {format!r} is not one of {', '.join(_FORMATS)}")
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False)
 
 
 def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
@@ -119,18 +166,16 @@ def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
 
     plan, settings, path = request.plan(), request.settings(), request.path()
     cards = request.cards()
-    file = RecordFile(path, resume=request.resume)
     records: list[Record] = []
     ending: BaseException | None = None
     try:
         with progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
             runners = [stack.enter_context(runner) for runner in request.runners(progress.tell)]
+            file = stack.enter_context(RecordFile(path, resume=request.resume))
             for record in run_plan(plan, settings, runners, file, progress):
                 records.append(record)
     except (AttnprofError, KeyboardInterrupt, _Interrupted) as error:
         ending = error
-    finally:
-        file.close()
     if records:
         records = in_order(records, plan, [str(card) for card in cards])
         _print_records(records, output)
@@ -151,9 +196,7 @@ def _print_records(records: list[Any], output: str) -> None:
     from attnprof.report.table import to_markdown, to_table
 
     if output == "table":
-        from rich.console import Console
-
-        Console(highlight=False).print(to_table(records))
+        _console().print(to_table(records))
     else:
         sys.stdout.write({"csv": to_csv, "json": to_json, "markdown": to_markdown}[output](records))
 

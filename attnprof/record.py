@@ -306,6 +306,12 @@ class RecordFile:
                         f"{mine.get(key)}; choose another --out"
                     )
 
+    def __enter__(self) -> RecordFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         if self._stream is not None:
             with suppress(OSError):  # a full disk was reported when the record was appended

@@ -1,20 +1,46 @@
 import pytest
-import torch
 from hypothesis import settings
+
+from attnprof.catalogue import parse_cards
+from attnprof.emulation import emulating
+from attnprof.emulation.toolkit import EmulationError
+from attnprof.measure.emulated import emulated_driver
 
 settings.register_profile("attnprof", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("attnprof")
 
 
 def pytest_collection_modifyitems(config, items):
-    if torch.cuda.is_available():
+    marked = [item for item in items if "cuda" in item.keywords]
+    if not marked:
         return
-    for item in items:
-        if "cuda" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+    import torch
+
+    here = torch.cuda.is_available()
+    emulated = here and emulated_driver() is not None
+    for item in marked:
+        if not here:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device here; python -m attnprof.emulation brings one"))
+        elif emulated and "computes" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs values or time, which an emulated card has not"))
 
 
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path, monkeypatch):
     """Records without --out go to a folder of the test's own."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(scope="session")
+def on_card():
+    """From a `--gpu` spelling to the environment in which a process finds that card."""
+
+    def environ(spelling):
+        [card] = parse_cards(spelling)
+        return emulating(card)
+
+    try:
+        environ("t4")
+    except EmulationError as error:
+        pytest.skip(str(error))
+    return environ

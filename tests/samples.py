@@ -2,7 +2,7 @@
 
 from attnprof.measure.latency import summarize
 from attnprof.plan import Case, Workload
-from attnprof.record import Exactness, Kernel, Measurement, Memory, Outcome, Record
+from attnprof.record import Exactness, Kernel, Measurement, Memory, Outcome, Record, Source
 
 MIB = 2**20
 ENVIRONMENT = {"attnprof": "0", "torch": "2", "device": "cpu", "device_name": "Test CPU", "threads": 2}
@@ -58,3 +58,39 @@ def sweep_records():
         record("pooled:2+sdpa-split+checkpoint+bf16", peak_mib=40, seconds=12.25, error=0.2, side=256),
         record("online", Outcome.TIMED_OUT, reason="no end after 300 s (--timeout)", side=256),
     ]
+
+
+def emulated(card, strategy, peak_mib=None, kernel=None, outcome=Outcome.COMPLETED, total_gib=16, **workload):
+    """A record of an emulated card; out of memory where no peak is given."""
+    memory = None
+    if peak_mib is None:
+        outcome = Outcome.OUT_OF_MEMORY if outcome is Outcome.COMPLETED else outcome
+    else:
+        peak, reserved, context = peak_mib * MIB, (peak_mib + 10) * MIB, 100 * MIB
+        memory = Memory(2 * MIB, peak - 2 * MIB, 0, peak - 2 * MIB, peak, reserved, reserved + context, context)
+    environment = {"device_name": "Card", "gpu": card, "total_memory_bytes": total_gib * 2**30}
+    return Record(
+        case=case(strategy, **workload),
+        outcome=outcome,
+        measurement=Measurement(memory=memory, kernel=kernel),
+        environment={**ENVIRONMENT, **environment, "context_bytes": 100 * MIB},
+        settings=SETTINGS,
+        time="2026-01-01T00:00:00+00:00",
+        reason="" if memory else "CUDA out of memory" if outcome is Outcome.OUT_OF_MEMORY else "no kernel image",
+        source=Source.EMULATED,
+    )
+
+
+def emulated_records(*cards):
+    old = {"flash": "GPU too old"}
+    records = []
+    for card in cards:
+        kernel = Kernel("efficient", old) if card.startswith("t4") else Kernel("flash")
+        records += [
+            emulated(card, "naive"),
+            emulated(card, "online", 1912),
+            emulated(card, "sdpa-pad", 2000, kernel),
+            emulated(card, "pooled:2+sdpa-pad+fp16", 900, kernel),
+            emulated(card, "sdpa", outcome=Outcome.UNSUPPORTED),
+        ]
+    return records

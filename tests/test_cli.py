@@ -53,7 +53,7 @@ def test_csv_on_stdout_is_only_data_and_the_file_agrees(tmp_path):
         ("naive", "4", "4", "forward"), ("chunked", "4", "4", "forward"),
     ]  # fmt: skip
     assert len(rows) == 8
-    assert {r["outcome"] for r in rows} == {"measured"}
+    assert {r["outcome"] for r in rows} == {"completed"}
     assert (tmp_path / "t.csv").read_text() == done.stdout
     assert "8 cases" in done.stderr
     assert "[8/8]" in done.stderr

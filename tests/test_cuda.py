@@ -1,11 +1,20 @@
-"""The CUDA path on whatever CUDA device is here; nothing in this file needs values or time."""
+"""The CUDA path on whatever CUDA device is here, a card or an emulated one.
+
+`python -m attnprof.emulation t4 python -m pytest -m cuda` brings an emulated one. What needs values or time is
+marked `computes` and runs on a card alone.
+"""
+
+import csv
+import io
+import subprocess
+import sys
 
 import pytest
 import torch
 from samples import case
 
 from attnprof.measure.runner import Runner
-from attnprof.record import Outcome
+from attnprof.record import Outcome, Source, read_records
 from attnprof.settings import Settings
 
 pytestmark = pytest.mark.cuda
@@ -66,3 +75,84 @@ def test_permuted_views_fall_to_math_and_padded_rows_do_not(runner):
     assert plain.name == "math"
     assert plain.refused["efficient"] == "last dim not contiguous"
     assert padded.name in ("efficient", "flash", "cudnn")
+
+
+def sweep(*arguments):
+    command = [sys.executable, "-m", "attnprof", "sweep", "--device", "cuda", "--case-seconds", "0.01", *arguments]
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+
+
+def test_a_sweep_and_its_resumption(tmp_path):
+    path = tmp_path / "r.jsonl"
+    some = ["--strategy", "naive,online:512x512", "--mode", "forward", "--out", path, "--timeout", "5"]
+    first = sweep("--hw", "16", *some, "--format", "csv")
+    assert first.returncode == 0, first.stderr
+    done = sweep("--hw", "16,2048", *some, "--format", "csv", "--resume")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(r["strategy"], r["height"], r["outcome"]) for r in rows] == [
+        ("naive", "16", "completed"), ("online:512x512", "16", "completed"),
+        ("naive", "2048", "out_of_memory"), ("online:512x512", "2048", "timed_out"),
+    ]  # fmt: skip
+    assert "2 of them known before" in done.stderr
+    assert len(read_records(path)) == 4
+
+
+def test_a_record_says_whether_it_is_measured(runner):
+    result = runner.measure(case("naive", side=8))
+    emulated = "gpu" in runner.environment
+    assert runner.source is (Source.EMULATED if emulated else Source.MEASURED)
+    assert (result.measurement.latency is None) == emulated
+    assert (result.measurement.exactness is None) == emulated
+
+
+def test_the_allocators_statistics_and_limit():
+    before = torch.cuda.memory_stats().get("num_ooms", 0)
+    total = torch.cuda.get_device_properties(0).total_memory
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        torch.empty(2 * total, dtype=torch.uint8, device="cuda")
+    torch.cuda.set_per_process_memory_fraction(0.25)
+    kept = torch.empty(total // 5, dtype=torch.uint8, device="cuda")
+    with pytest.raises(torch.OutOfMemoryError, match="allowed|CUDA out of memory"):
+        torch.empty(total // 5, dtype=torch.uint8, device="cuda")
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    assert torch.cuda.memory_stats()["num_ooms"] == before + 2
+    assert torch.cuda.memory_allocated() >= kept.numel()
+    del kept
+    torch.cuda.empty_cache()
+    free, all_of_it = torch.cuda.mem_get_info()
+    assert (0 < free <= all_of_it, all_of_it) == (True, total)
+
+
+def test_events():
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    with pytest.raises((ValueError, RuntimeError)):
+        start.elapsed_time(end)
+    start.record()
+    end.record()
+    torch.cuda.synchronize()
+    assert end.query()
+    assert start.elapsed_time(end) >= 0
+
+
+def test_a_graph_and_streams():
+    x = torch.zeros(8, device="cuda")
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        x.add_(1)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        x.mul_(2)
+    graph.replay()
+    torch.cuda.synchronize()
+
+
+@pytest.mark.computes
+@pytest.mark.parametrize("strategy", ["naive", "chunked", "online", "sdpa", "sdpa-pad", "sdpa-split"])
+def test_exact_strategies_are_exact_and_take_time(runner, strategy):
+    measurement = runner.measure(case(strategy, side=32, mode="train")).measurement
+    assert measurement.exactness.max_rel_error < 1e-4
+    assert measurement.exactness.grad_max_rel_error < 1e-3
+    assert measurement.latency.median_seconds > 0

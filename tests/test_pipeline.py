@@ -4,21 +4,33 @@ import pytest
 from samples import ENVIRONMENT, measurement
 
 from attnprof.errors import AttnprofError
-from attnprof.pipeline import run_plan
+from attnprof.pipeline import in_order, run_plan
 from attnprof.plan import make_plan
-from attnprof.record import Measurement, Outcome, RecordFile, Result
+from attnprof.record import Measurement, Outcome, RecordFile, Result, Source, read_records
 from attnprof.settings import Settings
 
 
 class Scripted:
     """Out of memory from a given number of positions on, for `naive` alone."""
 
+    source = Source.MEASURED
+
     def __init__(self, limit=10**9, environment=ENVIRONMENT, interrupt_after=None):
         self.limit, self.environment, self.interrupt_after = limit, environment, interrupt_after
         self.ran = []
+        self.stopped = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
 
     def open(self):
         pass
+
+    def stop(self):
+        self.stopped = True
 
     def matmul_flops_per_second(self, dtype):
         return 1e11
@@ -32,11 +44,23 @@ class Scripted:
         return Result(Outcome.COMPLETED, "", measurement())
 
 
-class Silent:
-    def planned(self, plan, done, estimates):
-        self.plan, self.done, self.estimates = plan, done, estimates
+class ScriptedCard(Scripted):
+    """The same on an emulated card, which has no rate of products."""
 
-    def started(self, case):
+    source = Source.EMULATED
+
+    def __init__(self, card, **options):
+        super().__init__(environment={**ENVIRONMENT, "gpu": card}, **options)
+
+    def matmul_flops_per_second(self, dtype):
+        raise AssertionError("nothing is computed on an emulated card")
+
+
+class Silent:
+    def planned(self, done, estimates, card):
+        self.done, self.estimates = done, estimates
+
+    def started(self, case, card):
         pass
 
     def entered(self, phase):
@@ -54,12 +78,11 @@ def plan(**change):
     return make_plan(**{**options, **change})
 
 
-def run(runner, path, resume=False, settings=Settings(), **change):  # noqa: B008
-    file, listener = RecordFile(path, resume=resume), Silent()
-    try:
-        return list(run_plan(plan(**change), settings, runner, file, listener)), listener
-    finally:
-        file.close()
+def run(runners, path, resume=False, settings=Settings(), **change):  # noqa: B008
+    runners = runners if isinstance(runners, list) else [runners]
+    listener = Silent()
+    with RecordFile(path, resume=resume) as file:
+        return list(run_plan(plan(**change), settings, runners, file, listener)), listener
 
 
 def test_larger_cases_of_a_series_are_implied_and_not_run(tmp_path):
@@ -112,3 +135,49 @@ def test_each_case_has_an_estimate(tmp_path):
     _, listener = run(Scripted(), tmp_path / "r.jsonl")
     assert set(listener.estimates) == set(plan().cases)
     assert all(seconds > 0 for seconds in listener.estimates.values())
+
+
+def test_cards_are_served_side_by_side_and_told_apart(tmp_path):
+    path = tmp_path / "r.jsonl"
+    cards = [ScriptedCard("t4", limit=64), ScriptedCard("l4"), ScriptedCard("a100")]
+    records, _ = run(cards, path)
+    assert len(records) == len(read_records(path)) == 3 * len(plan().cases)
+    ordered = in_order(records, plan(), ["t4", "l4", "a100"])
+    assert [r.card for r in ordered] == ["t4"] * 12 + ["l4"] * 12 + ["a100"] * 12
+    assert [r.case for r in ordered[:12]] == list(plan().cases)
+    assert {r.source for r in records} == {Source.EMULATED}
+    assert all(r.measurement.matmul_flops_per_second is None for r in records)
+
+
+def test_every_refusal_of_a_card_is_its_own(tmp_path):
+    card = ScriptedCard("t4", limit=64)
+    records, _ = run(card, tmp_path / "r.jsonl")
+    assert len(card.ran) == 12
+    assert not any(r.implied_by for r in records)
+
+
+def test_resume_keeps_what_other_cards_and_devices_have(tmp_path):
+    path = tmp_path / "r.jsonl"
+    run([ScriptedCard("t4"), ScriptedCard("l4")], path)
+    again, new, here = ScriptedCard("t4"), ScriptedCard("t4,memory=8GB"), Scripted()
+    records, _ = run([again, new], path, resume=True)
+    assert (len(again.ran), len(new.ran), len(records)) == (0, 12, 24)
+    run(here, path, resume=True)
+    assert len(here.ran) == 12
+    changed = ScriptedCard("t4")
+    changed.environment["torch"] = "3"
+    with pytest.raises(AttnprofError, match="torch = 2, now it is 3"):
+        run(changed, path, resume=True)
+
+
+def test_an_error_on_one_card_ends_all_and_keeps_the_records(tmp_path):
+    class Broken(ScriptedCard):
+        def open(self):
+            raise AttnprofError("no such thing")
+
+    path = tmp_path / "r.jsonl"
+    others = [ScriptedCard("l4"), ScriptedCard("a100")]
+    with pytest.raises(AttnprofError, match="no such thing"):
+        run([Broken("t4"), *others], path)
+    assert all(other.stopped for other in others)
+    assert len(read_records(path)) == sum(len(other.ran) for other in others)

@@ -99,3 +99,8 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AttnprofError, match="cannot write"):
         RecordFile(tmp_path / "file" / "r.jsonl", resume=False)
+
+
+def test_the_first_schema_is_still_read():
+    line = record().to_line().replace(f'"schema":{SCHEMA}', '"schema":1').replace('"completed"', '"measured"')
+    assert Record.from_line(line) == record()

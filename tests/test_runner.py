@@ -3,6 +3,7 @@
 import os
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -19,12 +20,12 @@ import json, os, signal, subprocess, sys, time
 def send(**message):
     print(json.dumps(message), flush=True)
 def answer():
-    send(event="done", outcome="measured", reason="", measurement={"notes": ["ok"]})
+    send(event="done", outcome="completed", reason="", measurement={"notes": ["ok"]})
 send(event="done")
 for line in sys.stdin:
     request = json.loads(line)
     if request["verb"] == "open":
-        send(event="done", environment={"device": request["device"], "pid": os.getpid()})
+        send(event="done", environment={"device": request["device"], "pid": os.getpid()}, source="measured")
         continue
 """
 
@@ -94,6 +95,33 @@ def gone(pid):
             return True
         time.sleep(0.1)
     return False
+
+
+def test_a_worker_that_retires_is_replaced():
+    with runner("send(event='done', outcome='completed', reason='', measurement={}, retires=True); break") as one:
+        assert one.measure(case()).outcome is Outcome.COMPLETED
+        before = one.environment["pid"]
+        assert one.measure(case()).outcome is Outcome.COMPLETED
+        assert one.environment["pid"] != before
+
+
+def test_stopped_from_another_thread_it_raises_and_leaves_nothing():
+    with runner("time.sleep(60)") as one:
+        one.open()
+        pid = one.environment["pid"]
+        threading.Timer(0.2, one.stop).start()
+        with pytest.raises(WorkerError, match="stopped"):
+            one.measure(case())
+        with pytest.raises(WorkerError, match="stopped"):
+            one.measure(case())
+    assert gone(pid)
+
+
+def test_variables_reach_the_worker():
+    body = "send(event='done', outcome='completed', reason=os.environ['CARD'], measurement={})"
+    program = PREAMBLE + "    " + body
+    with Runner(Settings(), environ={"CARD": "t4"}, command=(sys.executable, "-c", program)) as one:
+        assert one.measure(case()).reason == "t4"
 
 
 def test_a_worker_that_cannot_start_is_one_line():

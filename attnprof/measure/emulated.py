@@ -41,9 +41,9 @@ class EmulatedDevice(CudaDevice):
 
     def environment(self) -> dict[str, Any]:
         found = super().environment()
-        del found["driver"]  # it is none
         return {
             **found,
+            "driver": "emulated",
             "gpu": os.environ["ATTNPROF_GPU"],
             "context_bytes": self._context_bytes(),
             "cudnn_plans": self._cudnn_plans(),

@@ -17,7 +17,8 @@ _COLUMNS = (
     Column("strategy", folds=True), Column("peak", right=True), Column("step", right=True),
     Column("reserved", right=True), Column("total", right=True), Column("of card", right=True), Column("kernel"),
 )  # fmt: skip
-_CARDS_IN_A_ROW = 4  # of 80 columns
+_CARDS_WIDTH = 64  # of 80 columns, the rest for the strategy
+_CELL_WIDTH = 15  # 9.99 GiB flash *
 _SHORT = {"efficient": "eff"}
 
 
@@ -31,8 +32,7 @@ def emulated_grids(groups: Sequence[Group]) -> Iterator[Grid]:
     for one in groups:
         by_workload.setdefault(one.workload, {})[one.device] = one
     for workload, of_card in by_workload.items():
-        for start in range(0, len(cards), _CARDS_IN_A_ROW):
-            present = [of_card[card] for card in cards[start : start + _CARDS_IN_A_ROW] if card in of_card]
+        for present in _fitting([of_card[card] for card in cards if card in of_card]):
             yield _cards_grid(workload, present)
 
 
@@ -79,6 +79,21 @@ def _cards_grid(workload: Workload, groups: Sequence[Group]) -> Grid:
         failed = all(r is None or r.outcome is not Outcome.COMPLETED for r in records)
         rows.append(Row((name, *(_cell(r, one) for r, one in pairs)), frozenset(best), failed))
     return Grid(f"{workload} (emulated)", tuple(columns), tuple(rows))
+
+
+def _fitting(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """As many at a time as fit side by side."""
+    together: list[Group] = []
+    width = 0
+    for one in groups:
+        wide = max(len(_heading(one)), _CELL_WIDTH) + 1
+        if together and width + wide > _CARDS_WIDTH:
+            yield together
+            together, width = [], 0
+        together.append(one)
+        width += wide
+    if together:
+        yield together
 
 
 def _heading(one: Group) -> str:

@@ -80,14 +80,16 @@ def strategy_text(record: Record) -> str:
 
 
 def pick_lines(groups: Sequence[Group]) -> list[str]:
-    """For each device a sentence on what to use, from the largest workload where an exact strategy ran."""
-    lines = []
-    for device in dict.fromkeys((one.device, one.source) for one in groups):
-        mine = [one for one in groups if (one.device, one.source) == device]
+    """For each device a sentence on what to use, from the largest workload where an exact strategy ran.
+
+    Cards of which the same is to be said share a line.
+    """
+    told: dict[str, list[str]] = {}
+    for device, source in dict.fromkeys((one.device, one.source) for one in groups):
+        mine = [one for one in groups if (one.device, one.source) == (device, source)]
         best = next((one for one in sorted(mine, key=lambda g: g.workload.flops, reverse=True) if one.pick), None)
-        where = f"{device[0]}: " if device[1] is Source.EMULATED else ""
-        lines.append(where + (_pick(best) if best else _NOTHING_RAN))
-    return lines or [_NOTHING_RAN]
+        told.setdefault(_pick(best) if best else _NOTHING_RAN, []).extend([device] if source is Source.EMULATED else [])
+    return [f"{', '.join(cards)}: {line}" if cards else line for line, cards in told.items()] or [_NOTHING_RAN]
 
 
 def kernel_lines(records: Iterable[Record]) -> list[str]:
@@ -106,14 +108,15 @@ def kernel_lines(records: Iterable[Record]) -> list[str]:
 
 def failure_lines(records: Iterable[Record]) -> list[str]:
     """Why cases have no numbers, where that is not for want of memory; each reason once."""
-    failed: dict[tuple[str | None, str], dict[str, None]] = {}
+    strategies: dict[tuple[str, str | None], dict[str, None]] = {}
     for record in records:
         if record.outcome not in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY):
             why = f"{record.outcome.value.replace('_', ' ')} ({record.reason})"
-            failed.setdefault((record.card, why), {})[record.case.strategy] = None
-    return [
-        f"{', '.join(strategies)}{_on([card] if card else [])}: {why}" for (card, why), strategies in failed.items()
-    ]
+            strategies.setdefault((why, record.card), {})[record.case.strategy] = None
+    cards: dict[tuple[str, str], list[str]] = {}
+    for (why, card), names in strategies.items():
+        cards.setdefault((", ".join(names), why), []).extend([card] if card else [])
+    return [f"{names}{_on(where)}: {why}" for (names, why), where in cards.items()]
 
 
 def note_lines(records: Iterable[Record]) -> list[str]:

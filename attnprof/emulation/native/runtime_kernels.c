@@ -72,6 +72,7 @@ static cudaError_t launch(const void *stub, dim3 grid, dim3 block, size_t shared
   else if (shared_bytes > (size_t)kernel->shared_bytes) error = cudaErrorInvalidValue;
   emu_trace(error ? 1 : 2, "launch %s grid %u,%u,%u block %u,%u,%u shared %zu: %s", kernel->name, grid.x, grid.y,
             grid.z, block.x, block.y, block.z, shared_bytes, cudaGetErrorString(error));
+  if (!error) rt_launched();
   return rt_return(error);
 }
 cudaError_t cudaLaunchKernel(const void *stub, dim3 grid, dim3 block, void **arguments, size_t shared_bytes,

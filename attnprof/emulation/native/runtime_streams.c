@@ -1,5 +1,5 @@
 /* libcudart: streams, events and graph capture. Everything is finished as soon as it is issued; events
-   carry the host's clock, and a captured graph is empty: what capturing allocates is still counted. */
+   carry the host's clock, and a graph knows no more than how many kernels were captured. */
 #define _GNU_SOURCE
 #include "runtime.h"
 
@@ -80,7 +80,10 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) 
 /* ---- graph capture ---------------------------------------------------------------------------------- */
 static enum cudaStreamCaptureStatus capturing;
 static unsigned long long captures;
+static size_t nodes;
 static char the_graph[64];
+
+void rt_launched(void) { nodes += capturing == cudaStreamCaptureStatusActive; }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status) {
   *status = capturing;
@@ -89,6 +92,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureSta
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
   capturing = cudaStreamCaptureStatusActive;
   captures++;
+  nodes = 0;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
@@ -127,8 +131,9 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *executable, cudaGraph
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags) {
   return cudaGraphInstantiateWithFlags(executable, graph, flags);
 }
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count) {
-  *count = 0;
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *into, size_t *count) {
+  if (into) return rt_return(emu_unknown("cudaGraphGetNodes of the nodes themselves", cudaErrorNotSupported));
+  *count = nodes;
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) { return cudaSuccess; }
