@@ -3,7 +3,7 @@ from hypothesis import settings
 
 from attnprof.catalogue import parse_cards
 from attnprof.emulation import emulating
-from attnprof.emulation.toolkit import EmulationError
+from attnprof.emulation.toolkit import EmulationError, find_toolkit
 from attnprof.measure.emulated import emulated_driver
 
 settings.register_profile("attnprof", deadline=None, derandomize=True, max_examples=30)
@@ -40,7 +40,7 @@ def on_card():
         return emulating(card)
 
     try:
-        environ("t4")
+        find_toolkit()
     except EmulationError as error:
         pytest.skip(str(error))
     return environ

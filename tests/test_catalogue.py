@@ -1,3 +1,7 @@
+import csv
+import statistics
+from pathlib import Path
+
 import pytest
 
 from attnprof.catalogue import catalogue, parse_cards
@@ -25,6 +29,26 @@ def test_a_budget_uses_the_lowest_memory_that_drivers_report():
     [t4] = parse_cards("t4")
     assert t4.total_bytes == 15636037632  # 14911 MiB: Kaggle's driver in 2026; others up to 15109
     assert f"total_bytes={t4.total_bytes};" in t4.description()
+
+
+def test_contexts_are_the_medians_of_the_reports():
+    units = {"GiB": 1024, "MiB": 1, "KiB": 2**-10}
+    by_card = {}
+    with (Path(__file__).parents[1] / "docs" / "context-reports.csv").open() as stream:
+        for row in csv.DictReader(stream):
+            parts = [row[name].split() for name in ("in_use", "allocated", "reserved_unallocated")]
+            in_use, allocated, unused = (float(number) * units[unit] for number, unit in parts)
+            assert in_use - allocated - unused == pytest.approx(float(row["context_mib"]), abs=0.1)
+            by_card.setdefault(row["card"], {}).setdefault(row["group"], []).append(float(row["context_mib"]))
+    cards = {card.key: card for card in catalogue()}
+    for key, groups in by_card.items():
+        median = statistics.median(statistics.median(group) for group in groups.values())
+        assert cards[key].context_bytes / 2**20 == pytest.approx(median, abs=0.51), key
+    unreported = [card for card in cards.values() if card.key not in by_card]
+    assert {card.context_source for card in unreported} == {"estimated from the other cards"}
+    for card in unreported:
+        threads = card.multiprocessors * card.threads_per_multiprocessor / 1024
+        assert card.context_bytes / 2**20 == pytest.approx(38 + 2.2 * threads, abs=0.51)
 
 
 @pytest.mark.parametrize("spelling", ["t4", "T4", "Tesla T4", "nvidia-t4"])

@@ -63,8 +63,8 @@ sdpa               unsupported
 sdpa-pad on t4: efficient (no flash: GPU too old)
 pooled:2+sdpa-pad+fp16 on t4: efficient (no flash: GPU too old)
 sdpa on t4: unsupported (no kernel image)
-t4: Pick online: peak 1.87 GiB where naive is out of memory at 1x128x64x64 fp32
-forward.
+t4: Smallest exact is online: peak 1.87 GiB where naive is out of memory at
+1x128x64x64 fp32 forward.
 """
 
 CARDS = """\
@@ -84,8 +84,8 @@ t4,memory=8GB: 16.0 GiB, of it 100 MiB context
 sdpa-pad on t4, t4,memory=8GB: efficient (no flash: GPU too old)
 pooled:2+sdpa-pad+fp16 on t4, t4,memory=8GB: efficient (no flash: GPU too old)
 sdpa on t4, l4, t4,memory=8GB: unsupported (no kernel image)
-t4, l4, t4,memory=8GB: Pick online: peak 1.87 GiB where naive is out of memory
-at 1x128x64x64 fp32 forward.
+t4, l4, t4,memory=8GB: Smallest exact is online: peak 1.87 GiB where naive is
+out of memory at 1x128x64x64 fp32 forward.
 """
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -69,10 +70,12 @@ class CudaDevice(RealDevice):
         before = torch.cuda.memory_allocated(self._index)
         step()
         torch.cuda.synchronize(self._index)
+        found = torch.cuda.memory_stats_as_nested_dict(self._index)
+        allocated, reserved = found["allocated_bytes"]["all"], found["reserved_bytes"]["all"]
         return Reading(
-            torch.cuda.max_memory_allocated(self._index) - before,
-            torch.cuda.memory_allocated(self._index) - before,
-            reserved_bytes=torch.cuda.max_memory_reserved(self._index),
+            allocated["peak"] - before,
+            allocated["current"] - before,
+            reserved_bytes=reserved["peak"],
             device_bytes=self._used_bytes(),
             context_bytes=self._context_bytes(),
         )
@@ -112,31 +115,41 @@ def _cudnn_version() -> int | None:
         return None
 
 
-def _nvml_process_bytes(index: int) -> int | None:
+@lru_cache(maxsize=1)
+def _nvml() -> Any:
+    """The optional nvidia-ml-py, started; None without it or without a driver."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
+    except Exception:  # not installed, or its own error for a missing driver library
+        return None
+    return pynvml
+
+
+def _nvml_process_bytes(index: int) -> int | None:
+    nvml = _nvml()
+    if nvml is None:
+        return None
+    try:
         uuid = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
-        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByUUID(uuid))
-    except Exception:  # not installed, no driver library, or a card that it does not serve
+        processes = nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByUUID(uuid))
+    except nvml.NVMLError:  # a card that it does not serve
         return None
     used: list[int | None] = [process.usedGpuMemory for process in processes if process.pid == os.getpid()]
     return used[0] if used else None
 
 
 def _driver_version() -> str:
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        version = pynvml.nvmlSystemGetDriverVersion()
+    nvml = _nvml()
+    if nvml is not None:
+        version = nvml.nvmlSystemGetDriverVersion()
         return version.decode() if isinstance(version, bytes) else str(version)
-    except Exception:  # as above: the driver library itself tells the newest CUDA that it supports
-        supported = ctypes.c_int()
-        name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-        try:
-            ctypes.CDLL(name).cuDriverGetVersion(ctypes.byref(supported))
-        except OSError:
-            return "unknown"
-        return f"CUDA {supported.value // 1000}.{supported.value % 1000 // 10}"
+    # The driver library itself tells the newest CUDA that it supports.
+    supported = ctypes.c_int()
+    try:
+        library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "unknown"
+    library.cuDriverGetVersion(ctypes.byref(supported))
+    return f"CUDA {supported.value // 1000}.{supported.value % 1000 // 10}"

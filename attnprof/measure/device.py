@@ -114,6 +114,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def refusal(error: BaseException, limit_bytes: int) -> str:
     """One line on an allocation that was refused."""
     words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    words = words.partition(" If reserved but unallocated memory is large")[0]  # torch's standing advice
     return f"limit {format_bytes(limit_bytes)}: {words}"
 
 

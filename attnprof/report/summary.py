@@ -131,7 +131,8 @@ _NOTHING_RAN = "No exact strategy ran: try smaller maps (--hw) or a smaller batc
 def _pick(one: Group) -> str:
     pick = one.pick
     assert pick is not None
-    return f"Pick {pick.case.strategy}: {_against_naive(pick, one.naive)} at {one.workload}."
+    verdict = "Pick" if _has_latency(pick) else "Smallest exact is"
+    return f"{verdict} {pick.case.strategy}: {_against_naive(pick, one.naive)} at {one.workload}."
 
 
 def _on(cards: Sequence[str]) -> str:

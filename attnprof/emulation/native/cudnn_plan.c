@@ -149,9 +149,11 @@ static cudnnStatus_t get_unplanned(cudnnBackendAttributeName_t name, cudnnBacken
       if (count) *count = 1;
       return CUDNN_STATUS_SUCCESS;
     case CUDNN_ATTR_OPERATIONGRAPH_ENGINE_GLOBAL_COUNT: elements = value = 1; break;
-    case CUDNN_ATTR_ENGINE_GLOBAL_INDEX:
+#if CUDNN_VERSION >= 90800
     case CUDNN_ATTR_ENGINECFG_SHARED_MEMORY_USED:
     case CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE:
+#endif
+    case CUDNN_ATTR_ENGINE_GLOBAL_INDEX:
     case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE: elements = 1; break;
   }
   if (count) *count = elements;
