@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import version
 
 import pytest
 from samples import case
@@ -18,6 +19,9 @@ from attnprof.settings import Settings
 KIB, MIB = 2**10, 2**20
 WORKSPACE = 8519680  # cuBLAS: 4096 KiB * 2 + 16 KiB * 8 (ATen/cuda/CublasHandlePool.cpp, getChosenWorkspaceSize)
 WORKSPACE_HOPPER = 32 * MIB
+# Up to torch 2.14 each thread that calls cuBLAS keeps its workspace; from 2.15 on every call takes one and gives
+# it back (https://github.com/pytorch/pytorch/pull/194311).
+KEPT = tuple(map(int, version("torch").split(".")[:2])) < (2, 15)
 
 
 @pytest.fixture(scope="module")
@@ -91,20 +95,21 @@ def test_blocks_and_segments(on_card):
 
 
 @pytest.mark.parametrize(("card", "workspace"), [("t4", WORKSPACE), ("a100", WORKSPACE), ("h100", WORKSPACE_HOPPER)])
-def test_a_product_takes_a_cublas_workspace_and_backward_another(on_card, card, workspace):
+def test_a_product_takes_a_cublas_workspace_and_that_of_backward_is_another(on_card, card, workspace):
     found = python_on(
         on_card(card),
         """
         import json, torch
         a = torch.empty(512, 512, device="cuda", requires_grad=True)
         product = a @ a.detach()
-        forward = torch.cuda.memory_allocated()
+        peak, forward = torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated()
         product.backward(torch.empty_like(product))
-        print(json.dumps([forward, torch.cuda.memory_allocated()]))
+        print(json.dumps([peak, forward, torch.cuda.memory_allocated()]))
         """,
     )
-    # a and its product; then a's gradient, and the workspace of the thread on which autograd runs backward.
-    assert found == [blocks(MIB, MIB) + workspace, blocks(MIB, MIB, MIB) + 2 * workspace]
+    # a and its product; then a's gradient. Autograd runs backward on a thread of its own.
+    kept = workspace * KEPT
+    assert found == [blocks(MIB, MIB) + workspace, blocks(MIB, MIB) + kept, blocks(MIB, MIB, MIB) + 2 * kept]
 
 
 # ---- the block ----------------------------------------------------------------------------------------
@@ -134,14 +139,17 @@ def test_naive_forward_by_hand(measure_on, card, workload, width, workspace):
     parameters, x, projection, scores = naive_tensors(**workload, width=width)
     memory = measure_on(card, "naive", **workload).measurement.memory
     assert memory.baseline_bytes == blocks(*parameters, x)
-    # At the end of the block live query, key, scores, attention, value, out, gamma * out, and the sum with x.
-    assert memory.step_bytes == blocks(projection, projection, scores, scores, x, x, x, x)
-    assert memory.retained_bytes == workspace
-    assert memory.peak_allocated_bytes == memory.baseline_bytes + memory.step_bytes + workspace
+    # To the end of the block live query, key, scores, attention, value and out. With them there are at the end
+    # gamma * out and the sum with x, or before it a workspace that lives for the product alone.
+    lasting = blocks(projection, projection, scores, scores, x, x)
+    assert memory.step_bytes == lasting + max(blocks(x, x), workspace * (not KEPT))
+    assert memory.retained_bytes == workspace * KEPT
+    assert memory.peak_allocated_bytes == memory.baseline_bytes + memory.step_bytes + workspace * KEPT
     assert memory.device_bytes == memory.peak_reserved_bytes + memory.context_bytes
 
 
-@pytest.mark.parametrize(("card", "workload", "width", "workspace"), NAIVE_CASES)
+# Matrices so large that no passing workspace makes a peak.
+@pytest.mark.parametrize(("card", "workload", "width", "workspace"), [c for c in NAIVE_CASES if c[1]["side"] >= 64])
 def test_naive_training_by_hand(measure_on, card, workload, width, workspace):
     parameters, x, projection, scores = naive_tensors(**workload, width=width)
     memory = measure_on(card, "naive", mode="train", **workload).measurement.memory
@@ -151,8 +159,8 @@ def test_naive_training_by_hand(measure_on, card, workload, width, workspace):
     # has made: the gradients of gamma, of value_conv's weight and bias, and that of x through it.
     weight, bias, gamma = parameters[-3:]
     assert memory.step_bytes == blocks(*[scores] * 5, projection, projection, x, gamma, weight, bias, x)
-    assert memory.retained_bytes == 2 * workspace
-    assert memory.peak_allocated_bytes == memory.baseline_bytes + memory.step_bytes + 2 * workspace
+    assert memory.retained_bytes == 2 * workspace * KEPT
+    assert memory.peak_allocated_bytes == memory.baseline_bytes + memory.step_bytes + 2 * workspace * KEPT
 
 
 def test_segments_of_a_naive_step_by_hand(measure_on):
@@ -168,7 +176,7 @@ def test_chunked_forward_by_hand(measure_on):
     _, x, projection, _ = naive_tensors()
     memory = measure_on("t4", "chunked").measurement.memory
     tile = 32 * MIB  # 2048 rows of 4096 scores
-    assert memory.step_bytes == blocks(projection, projection, x, x, tile, 2048 * 128 * 4)
+    assert memory.step_bytes == blocks(projection, projection, x, x, tile, 2048 * 128 * 4) + WORKSPACE * (not KEPT)
 
 
 # ---- kernels ------------------------------------------------------------------------------------------
