@@ -86,6 +86,10 @@ def test_json_and_table_and_markdown_of_a_finished_file(tmp_path):
         (["--sed", "1"], "--sed"),
         (["--csv", "no/such/folder/t.csv"], "the folder of no/such/folder/t.csv does not exist"),
         (["--out", "/proc/nothing/r.jsonl"], "cannot write /proc/nothing/r.jsonl"),
+        (["--gpu", "t5"], "'t5' is not in the catalogue: did you mean t4"),
+        (["--gpu", "t4,sms=4"], "'sms' is not a property that can be set"),
+        (["--gpu", "t4", "--device", "cpu"], "--gpu t4 emulates and --device cpu measures; choose one"),
+        (["--context", "1GiB"], "name one with --gpu"),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments, message):
@@ -170,6 +174,41 @@ def test_sweep_from_python_gives_the_same_rows(tmp_path):
     assert list(frame["exact"]) == [True, False] * 2
     assert frame["peak_allocated_bytes"].gt(0).all()
     assert len(read_records(tmp_path / "r.jsonl")) == 4
+
+
+def test_the_catalogue_is_listed():
+    table = attnprof_command("gpus")
+    assert table.returncode == 0
+    assert "rtx3090" in table.stdout
+    rows = json.loads(attnprof_command("gpus", "--format", "json").stdout)
+    assert rows[0]["key"] == "t4"
+    assert attnprof_command("gpus", "--format", "csv").stdout.startswith("key,name,")
+    assert attnprof_command("gpus", "--format", "xml").returncode == 2
+
+
+def test_cards_are_swept_and_resumed(on_card, tmp_path):
+    path = tmp_path / "r.jsonl"
+    some = ["sweep", "--hw", "8,512", "--strategy", "naive,sdpa-pad", "--mode", "forward", "--out", path]
+    first = attnprof_command(*some, "--gpu", "t4")
+    assert first.returncode == 0, first.stderr
+    assert "1x128x8x8 fp32 forward - t4: 14.6 GiB, of it 137 MiB context (emulated)" in first.stdout
+    both = attnprof_command(*some, "--gpu", "t4,h100", "--resume", "--format", "csv")
+    assert both.returncode == 0, both.stderr
+    rows = list(csv.DictReader(io.StringIO(both.stdout)))
+    assert [r["gpu"] for r in rows] == ["t4"] * 4 + ["h100"] * 4
+    assert [r["outcome"] for r in rows] == ["completed", "completed", "out_of_memory", "completed"] * 2
+    assert {r["source"] for r in rows} == {"emulated"}
+    assert {r["latency_median_seconds"] + r["max_abs_error"] for r in rows} == {""}
+    assert "t4: 4 cases, 4 of them known before" in both.stderr
+
+
+def test_the_doctor_tries_what_it_says():
+    done = attnprof_command("doctor")
+    assert done.returncode == 0, done.stderr
+    topics = [line.split()[0] for line in done.stdout.splitlines() if line[:1] != " "]
+    assert topics[:2] == ["torch", "device"]
+    assert "emulation" in topics
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def wait_for(condition, seconds=60):
