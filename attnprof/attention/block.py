@@ -91,7 +91,15 @@ class SelfAttention2d(nn.Module):
         inner = x.to(self.gamma.dtype) if self.strategy.precision_name in _DTYPES else x
         with self._autocast(x.device.type):
             out, attention = self._implementation(
-                Projections(inner, self.query_conv, self.key_conv, self.value_conv, self.gamma, self.strategy.pool),
+                Projections(
+                    inner,
+                    self.query_conv,
+                    self.key_conv,
+                    self.value_conv,
+                    self.gamma,
+                    reduced=self.in_channels // self.reduction,
+                    pool=self.strategy.pool,
+                ),
                 *self.strategy.attention.sizes,
             )
         return out.to(x.dtype), attention

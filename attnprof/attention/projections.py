@@ -22,12 +22,21 @@ class Projections:
         x: the block's input, (B, C, H, W).
         gamma: the learned weight of the attention term, (1,).
         pool: the max-pooling factor of keys and values; 1 for none.
+        reduced: E, the channels of query and key.
     """
 
     def __init__(
-        self, x: Tensor, query_conv: nn.Module, key_conv: nn.Module, value_conv: nn.Module, gamma: Tensor, pool: int = 1
+        self,
+        x: Tensor,
+        query_conv: nn.Module,
+        key_conv: nn.Module,
+        value_conv: nn.Module,
+        gamma: Tensor,
+        *,
+        reduced: int,
+        pool: int = 1,
     ) -> None:
-        self.x, self.gamma, self.pool = x, gamma, pool
+        self.x, self.gamma, self.reduced, self.pool = x, gamma, reduced, pool
         self._query_conv, self._key_conv, self._value_conv = query_conv, key_conv, value_conv
 
     def query(self, *, as_written: bool = False) -> Tensor:
@@ -42,9 +51,28 @@ class Projections:
         """(B, C, M)."""
         return self._pooled(self._project(self._value_conv, as_written)).flatten(2)
 
+    def query_rows(self, dim: int) -> Tensor:
+        """(B, N, dim), contiguous; columns past E are zero."""
+        return self._rows(self._query_conv, dim, pool=1)
+
+    def key_rows(self, dim: int) -> Tensor:
+        """(B, M, dim), likewise."""
+        return self._rows(self._key_conv, dim, self.pool)
+
+    def value_rows(self, dim: int) -> Tensor:
+        """(B, M, dim); columns past C are zero."""
+        return self._rows(self._value_conv, dim, self.pool)
+
     def residual(self, attended: Tensor) -> Tensor:
         """`gamma * attended + x` in one kernel and in the layout of x; (B, C, N) -> (B, C, H, W)."""
         return torch.addcmul(self.x, self.gamma, attended.view(self.x.shape))
+
+    def _rows(self, conv: nn.Module, dim: int, pool: int) -> Tensor:
+        if _is_plain(conv) and pool == 1:
+            return _row_product(conv, self.x, dim)
+        maps = self._project(conv, as_written=False)
+        columns = (self._pooled(maps) if pool > 1 else maps).flatten(2)
+        return F.pad(columns.transpose(1, 2), (0, dim - columns.shape[1])).contiguous()
 
     def _project(self, conv: nn.Module, as_written: bool) -> Tensor:
         if _is_plain(conv) and not as_written:
@@ -65,6 +93,17 @@ def _product(conv: nn.Conv2d, x: Tensor) -> Tensor:
     weight = conv.weight.flatten(1).expand(x.shape[0], -1, -1)  # (B, C', C)
     product = torch.baddbmm(conv.bias.unsqueeze(1), weight, x.flatten(2))  # (B, C', N)
     return product.view(x.shape[0], -1, *x.shape[2:])
+
+
+def _row_product(conv: nn.Conv2d, x: Tensor, dim: int) -> Tensor:
+    """The same laid out in rows, (B, C, H, W) -> (B, N, dim), zeros behind the C' channels of the output.
+
+    Rows of weights that are zero make the padding, so that there is never a copy in another layout.
+    """
+    assert conv.bias is not None
+    missing = dim - conv.out_channels
+    weight = F.pad(conv.weight.flatten(1), (0, 0, 0, missing)).t().expand(x.shape[0], -1, -1)  # (B, C, dim)
+    return torch.baddbmm(F.pad(conv.bias, (0, missing)), x.flatten(2).transpose(1, 2), weight)
 
 
 def _is_plain(conv: nn.Module) -> TypeGuard[nn.Conv2d]:

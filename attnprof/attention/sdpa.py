@@ -41,13 +41,12 @@ def sdpa_pad(p: Projections) -> tuple[Tensor, None]:
     Returns:
         The block's output (B, C, H, W); there is no attention map.
     """
-    query, key, value = p.query(), p.key(), p.value()
-    channels = value.shape[1]
+    x, channels = p.x, p.x.shape[1]
     heads = -(-channels // _MAX_HEAD_DIM)
     value_dim = _aligned(-(-channels // heads))
-    flash = value.device.type == "cpu" or value.dtype in (torch.float16, torch.bfloat16)
-    query_dim = max(value_dim, _aligned(query.shape[1])) if flash else _aligned(query.shape[1])
-    return p.residual(_heads_of_value(query, key, value, query_dim, value_dim)), None
+    flash = x.device.type == "cpu" or _compute_dtype(x) in (torch.float16, torch.bfloat16)
+    query_dim = max(value_dim, _aligned(p.reduced)) if flash else _aligned(p.reduced)
+    return p.residual(_attend(p, query_dim, value_dim)), None
 
 
 def sdpa_split(p: Projections) -> tuple[Tensor, None]:
@@ -57,33 +56,31 @@ def sdpa_split(p: Projections) -> tuple[Tensor, None]:
     Returns:
         The block's output (B, C, H, W); there is no attention map.
     """
-    query, key, value = p.query(), p.key(), p.value()
-    dim = _aligned(query.shape[1])
-    return p.residual(_heads_of_value(query, key, value, dim, dim)), None
+    dim = _aligned(p.reduced)
+    return p.residual(_attend(p, dim, dim)), None
 
 
-def _heads_of_value(query: Tensor, key: Tensor, value: Tensor, query_dim: int, value_dim: int) -> Tensor:
-    """Attention with the value split into heads of `value_dim` columns; (B, C, N).
+def _attend(p: Projections, query_dim: int, value_dim: int) -> Tensor:
+    """Attention with the value split into heads of `value_dim` columns; (B, C, N), a view of rows.
 
-    Args:
-        query: (B, E, N), padded with zeros to `query_dim`.
-        key: (B, E, M), likewise.
-        value: (B, C, M), padded with zeros to a whole number of heads.
+    All is projected into rows at once, and the fused kernels leave rows, so that nothing of the size of a
+    map exists twice.
     """
-    batch, channels, _ = value.shape
+    channels = p.x.shape[1]
     heads = -(-channels // value_dim)
-    q, k = (_padded_rows(t, query_dim).unsqueeze(1).expand(-1, heads, -1, -1) for t in (query, key))
-    if channels % value_dim:
-        value = F.pad(value, (0, 0, 0, heads * value_dim - channels))
-    v = value.reshape(batch, heads, value_dim, -1).transpose(2, 3).contiguous()  # (B, heads, M, value_dim)
-    out = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (B, heads, N, value_dim)
-    return out.transpose(2, 3).reshape(batch, heads * value_dim, -1)[:, :channels]
+    query, key = (
+        rows.unsqueeze(1).expand(-1, heads, -1, -1) for rows in (p.query_rows(query_dim), p.key_rows(query_dim))
+    )
+    value = p.value_rows(heads * value_dim)
+    value = value.view(*value.shape[:2], heads, value_dim).transpose(1, 2)  # (B, heads, M, value_dim)
+    out = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, heads, N, value_dim)
+    return out.transpose(1, 2).flatten(2)[:, :, :channels].transpose(1, 2)
 
 
-def _padded_rows(columns: Tensor, dim: int) -> Tensor:
-    """(B, E, N) -> contiguous (B, N, dim), zeros behind the first E."""
-    rows = columns.transpose(1, 2)
-    return F.pad(rows, (0, dim - rows.shape[2])).contiguous()
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    """Of the products: that of x, or autocast's."""
+    autocast = torch.is_autocast_enabled(x.device.type)
+    return torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
 
 
 def _aligned(dim: int) -> int:
