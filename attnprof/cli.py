@@ -9,7 +9,8 @@ import os
 import shlex
 import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -17,7 +18,7 @@ import typer
 
 from attnprof import __version__
 from attnprof.errors import AttnprofError
-from attnprof.request import KNOWN_DTYPES, SweepRequest
+from attnprof.request import KNOWN_DTYPES, LimitsRequest, Request, SweepRequest
 
 _FORMATS = ("table", "csv", "json", "markdown")
 # The base of typer's own usage errors, which has moved between its versions.
@@ -105,10 +106,48 @@ def sweep(
     values, the smallest first.
     """
     options = {name: value for name, value in locals().items() if name not in ("csv", "format")}
-    _require_format(format)
-    if csv is not None and not Path(csv).absolute().parent.is_dir():
-        raise AttnprofError(f"csv: the folder of {csv} does not exist; create it first")
+    _require_output(format, csv)
     _sweep(SweepRequest(**options), csv, format)
+
+
+@app.command()
+def limits(
+    vary: Annotated[str, typer.Option(help="What to search: hw, batch or channels.")] = LimitsRequest.vary,
+    hw: Annotated[str, typer.Option(help="Feature-map sizes, unless they vary.")] = LimitsRequest.hw,
+    batch: Annotated[str, typer.Option(help="Batch sizes, unless they vary.")] = LimitsRequest.batch,
+    channels: Annotated[str, typer.Option(help="Channel counts, unless they vary.")] = LimitsRequest.channels,
+    aspect: Annotated[str, typer.Option(help="Width over height, as 16:9.")] = LimitsRequest.aspect,
+    strategy: Annotated[str, typer.Option(help="Strategies, as for sweep.")] = LimitsRequest.strategy,
+    mode: Annotated[str, typer.Option(help="forward, train or both.")] = LimitsRequest.mode,
+    dtype: Annotated[str, typer.Option(help=f"Of {', '.join(KNOWN_DTYPES)}.")] = LimitsRequest.dtype,
+    reduction: Annotated[int, typer.Option(help="Channels over query and key channels.")] = LimitsRequest.reduction,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = LimitsRequest.device,
+    gpu: Annotated[str | None, typer.Option(help="Emulate these cards instead, as for sweep.")] = LimitsRequest.gpu,
+    context: Annotated[
+        str | None, typer.Option(help="With --gpu: allowance for what the CUDA context takes.")
+    ] = LimitsRequest.context,
+    budget: Annotated[
+        str | None, typer.Option(help="Memory that a case may take, such as 12GB; an emulated card has its own.")
+    ] = LimitsRequest.budget,
+    step: Annotated[
+        int | None, typer.Option(help="Sizes are its multiples.  [default: 1; measured hw: 8]")
+    ] = LimitsRequest.step,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a search is given up.")] = LimitsRequest.timeout,
+    seed: Annotated[int, typer.Option(help="Of weights and inputs.")] = LimitsRequest.seed,
+    out: Annotated[
+        str | None, typer.Option(help="Records of the probes.  [default: a new file in the state folder]")
+    ] = LimitsRequest.out,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the file given by --out.")] = False,
+    csv: Annotated[str | None, typer.Option(help="Also write a CSV file.")] = None,
+    format: Annotated[str, typer.Option(help=f"What goes to stdout: {', '.join(_FORMATS)}.")] = "table",
+) -> None:
+    """Find the largest map, batch or channel count that fits, for each strategy.
+
+    By real runs, bracketed: the answer has the largest that ran and the smallest that did not.
+    """
+    options = {name: value for name, value in locals().items() if name not in ("csv", "format")}
+    _require_output(format, csv)
+    _limits(LimitsRequest(**options), csv, format)
 
 
 @app.command()
@@ -119,7 +158,7 @@ def gpus(
     from attnprof.catalogue import catalogue
     from attnprof.report.gpus import cards_csv, cards_json, cards_markdown, cards_table
 
-    _require_format(format)
+    _require_output(format)
     if format == "table":
         _console().print(cards_table(catalogue()))
     else:
@@ -147,9 +186,11 @@ def doctor() -> None:
         topic = finding.topic
 
 
-def _require_format(format: str) -> None:
+def _require_output(format: str, csv: str | None = None) -> None:
     if format not in _FORMATS:
         raise AttnprofError(f"format: {format!r} is not one of {', '.join(_FORMATS)}")
+    if csv is not None and not Path(csv).absolute().parent.is_dir():
+        raise AttnprofError(f"csv: the folder of {csv} does not exist; create it first")
 
 
 def _console() -> Any:
@@ -162,52 +203,82 @@ def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
     # Late: `--help` needs none of it.
     from attnprof.pipeline import in_order, run_plan
     from attnprof.progress import progress_on_stderr
-    from attnprof.record import Record, RecordFile
-
-    plan, settings, path = request.plan(), request.settings(), request.path()
-    cards = request.cards()
-    records: list[Record] = []
-    ending: BaseException | None = None
-    try:
-        with progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
-            runners = [stack.enter_context(runner) for runner in request.runners(progress.tell)]
-            file = stack.enter_context(RecordFile(path, resume=request.resume))
-            for record in run_plan(plan, settings, runners, file, progress):
-                records.append(record)
-    except (AttnprofError, KeyboardInterrupt, _Interrupted) as error:
-        ending = error
-    if records:
-        records = in_order(records, plan, [str(card) for card in cards])
-        _print_records(records, output)
-        if csv_path is not None:
-            _write_csv(records, csv_path)
-        _note(f"records: {path}")
-    if isinstance(ending, AttnprofError):
-        raise ending
-    if ending is not None:
-        again = " ".join(shlex.quote(word) for word in _resuming(sys.argv[1:], path))
-        total = len(plan.cases) * max(1, len(cards))
-        _note(f"stopped after {len(records)} of {total} cases; continue with: attnprof {again}")
-        raise ending
-
-
-def _print_records(records: list[Any], output: str) -> None:
     from attnprof.report.export import to_csv, to_json
     from attnprof.report.table import to_markdown, to_table
 
-    if output == "table":
-        _console().print(to_table(records))
-    else:
-        sys.stdout.write({"csv": to_csv, "json": to_json, "markdown": to_markdown}[output](records))
+    plan, settings, path = request.plan(), request.settings(), request.path()
+    cards = [str(card) for card in request.cards()]
+    total = len(plan.cases) * max(1, len(cards))
+    records: list[Any] = []
+    with _surviving() as ending, progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
+        runners, file = _opened(request, path, stack, progress.tell)
+        for record in run_plan(plan, settings, runners, file, progress):
+            records.append(record)
+    forms = {"table": to_table, "csv": to_csv, "json": to_json, "markdown": to_markdown}
+    _report(in_order(records, plan, cards), forms, output, csv_path, path)
+    _raise_again(ending, path, f"{len(records)} of {total} cases")
 
 
-def _write_csv(records: list[Any], path: str) -> None:
-    from attnprof.report.export import to_csv
+def _limits(request: LimitsRequest, csv_path: str | None, output: str) -> None:
+    from attnprof.limits import run_limits
+    from attnprof.progress import search_progress_on_stderr
+    from attnprof.report.limits import limits_csv, limits_json, limits_markdown, limits_table
 
+    axes, strategies, settings, path = request.axes(), request.strategies(), request.settings(), request.path()
+    cards = [str(card) for card in request.cards()]
+    total = len(axes) * len(strategies) * max(1, len(cards))
+    found: list[Any] = []
+    with _surviving() as ending, search_progress_on_stderr(total) as progress, ExitStack() as stack:
+        runners, file = _opened(request, path, stack, progress.tell)
+        for threshold in run_limits(axes, strategies, settings, runners, file, progress):
+            found.append(threshold)
+    found.sort(key=lambda t: cards.index(t.record.card) if t.record and t.record.card else 0)
+    forms = {"table": limits_table, "csv": limits_csv, "json": limits_json, "markdown": limits_markdown}
+    _report(found, forms, output, csv_path, path)
+    _raise_again(ending, path, f"{len(found)} of {total} searches")
+
+
+@contextmanager
+def _surviving() -> Iterator[list[BaseException]]:
+    """What ends the work early lands in the list, so that what there is can be shown first."""
+    ending: list[BaseException] = []
     try:
-        Path(path).write_text(to_csv(records), encoding="utf-8")
-    except OSError as error:
-        raise AttnprofError(f"cannot write {path}: {error.strerror}") from None
+        yield ending
+    except (AttnprofError, KeyboardInterrupt, _Interrupted) as error:
+        ending.append(error)
+
+
+def _opened(request: Request, path: Path, stack: ExitStack, tell: Callable[[str], None]) -> tuple[list[Any], Any]:
+    from attnprof.record import RecordFile
+
+    runners = [stack.enter_context(runner) for runner in request.runners(tell)]
+    return runners, stack.enter_context(RecordFile(path, resume=request.resume))
+
+
+def _report(
+    results: list[Any], forms: Mapping[str, Callable[[Any], Any]], output: str, csv_path: str | None, path: Path
+) -> None:
+    if not results:
+        return
+    shown = forms[output](results)
+    if output == "table":
+        _console().print(shown)
+    else:
+        sys.stdout.write(shown)
+    if csv_path is not None:
+        try:
+            Path(csv_path).write_text(forms["csv"](results), encoding="utf-8")
+        except OSError as error:
+            raise AttnprofError(f"cannot write {csv_path}: {error.strerror}") from None
+    _note(f"records: {path}")
+
+
+def _raise_again(ending: list[BaseException], path: Path, done: str) -> None:
+    for error in ending:
+        if not isinstance(error, AttnprofError):
+            again = " ".join(shlex.quote(word) for word in _resuming(sys.argv[1:], path))
+            _note(f"stopped after {done}; continue with: attnprof {again}")
+        raise error
 
 
 def _resuming(arguments: list[str], path: Path) -> list[str]:

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from attnprof.measure.runner import Runner
 from attnprof.plan import Case, Plan, estimated_seconds
 from attnprof.record import Measurement, Outcome, Record, RecordFile, Result, Source
 from attnprof.settings import Settings
+
+T = TypeVar("T")
 
 _EMULATED_SECONDS = 0.05  # of a case: the mean of a sweep up to 256x256 on two cores
 
@@ -40,17 +42,11 @@ def run_plan(
 ) -> Iterator[Record]:
     """Yield the record of each case on each runner's device, as they come, those found in `file` first.
 
-    Emulated cards take no time of their own, so several are served side by side, one to a core. A device
-    that is measured is to be the only runner.
-
     Raises:
         AttnprofError: a device is not here, the file is from another environment or other settings, or
             cannot be written.
     """
-    if len(runners) == 1:
-        yield from _on_device(plan, settings, runners[0], file, listener)
-    else:
-        yield from _side_by_side(runners, lambda runner: _on_device(plan, settings, runner, file, listener))
+    yield from side_by_side(runners, lambda runner: _on_device(plan, settings, runner, file, listener))
 
 
 def in_order(records: Iterable[Record], plan: Plan, cards: Sequence[str]) -> list[Record]:
@@ -63,11 +59,8 @@ def in_order(records: Iterable[Record], plan: Plan, cards: Sequence[str]) -> lis
 def _on_device(
     plan: Plan, settings: Settings, runner: Runner, file: RecordFile, listener: Listener
 ) -> Iterator[Record]:
-    runner.open()
+    card = open_for(runner, settings, file)
     emulated = runner.source is Source.EMULATED
-    card = runner.environment["gpu"] if emulated else None
-    file.require_same("environment", runner.environment, card)
-    file.require_same("settings", settings.to_json(), card)
     wanted = set(plan.cases)
     known = {record.case: record for record in tuple(file.records) if record.case in wanted and record.card == card}
     yield from known.values()
@@ -88,25 +81,22 @@ def _on_device(
             result = _with_rate(runner.measure(case, listener.entered), rates.get(case.workload.dtype))
             if result.outcome is Outcome.OUT_OF_MEMORY:
                 out_of_memory.append(case)
-        record = Record(
-            case=case,
-            outcome=result.outcome,
-            reason=result.reason,
-            implied_by=str(smaller.workload) if smaller else "",
-            measurement=result.measurement,
-            environment=runner.environment,
-            settings=settings.to_json(),
-            time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            source=runner.source,
-        )
+        record = recorded(case, result, runner, settings, implied_by=str(smaller.workload) if smaller else "")
         file.append(record)
         listener.ended(record)
         yield record
 
 
-def _side_by_side(runners: Sequence[Runner], serve: Callable[[Runner], Iterator[Record]]) -> Iterator[Record]:
-    """What `serve` yields for each runner, one runner to a core; the first error ends them all."""
-    arrivals: queue.SimpleQueue[Record | BaseException | None] = queue.SimpleQueue()
+def side_by_side(runners: Sequence[Runner], serve: Callable[[Runner], Iterator[T]]) -> Iterator[T]:
+    """What `serve` yields for each runner, as it comes; the first error ends them all.
+
+    Emulated cards take no time of their own, so several are served at once, one to a core. A device that
+    is measured is to be the only runner.
+    """
+    if len(runners) == 1:
+        yield from serve(runners[0])
+        return
+    arrivals: queue.SimpleQueue[T | BaseException | None] = queue.SimpleQueue()
 
     def drain(runner: Runner) -> None:
         try:
@@ -134,6 +124,30 @@ def _side_by_side(runners: Sequence[Runner], serve: Callable[[Runner], Iterator[
             pool.shutdown(wait=False, cancel_futures=True)
             for runner in runners:
                 runner.stop()
+
+
+def open_for(runner: Runner, settings: Settings, file: RecordFile) -> str | None:
+    """Open its device, and refuse a file of another; the card, if it is an emulated one."""
+    runner.open()
+    card = runner.environment["gpu"] if runner.source is Source.EMULATED else None
+    file.require_same("environment", runner.environment, card)
+    file.require_same("settings", settings.to_json(), card)
+    return card
+
+
+def recorded(case: Case, result: Result, runner: Runner, settings: Settings, *, implied_by: str = "") -> Record:
+    """A result with where and how it came to be, now."""
+    return Record(
+        case=case,
+        outcome=result.outcome,
+        reason=result.reason,
+        implied_by=implied_by,
+        measurement=result.measurement,
+        environment=runner.environment,
+        settings=settings.to_json(),
+        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        source=runner.source,
+    )
 
 
 def _estimate(case: Case, rate: float | None, settings: Settings) -> float:

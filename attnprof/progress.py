@@ -1,4 +1,4 @@
-"""A sweep's progress on stderr: live on a terminal, a line a case elsewhere."""
+"""Progress on stderr: live on a terminal, a line a case or a search elsewhere."""
 
 from __future__ import annotations
 
@@ -12,12 +12,26 @@ from rich.table import Column
 
 from attnprof.plan import Case, Plan
 from attnprof.record import Record
+from attnprof.thresholds import Threshold
 from attnprof.units import format_duration
 
 
 @contextmanager
 def progress_on_stderr(plan: Plan, devices: int) -> Iterator[SweepProgress]:
     """A listener for `pipeline.run_plan`; what it shows live is gone when it ends."""
+    with _bar() as (console, bar):
+        yield SweepProgress(console, bar, len(plan.cases) * devices)
+
+
+@contextmanager
+def search_progress_on_stderr(searches: int) -> Iterator[SearchProgress]:
+    """A listener for `limits.run_limits`."""
+    with _bar() as (console, bar):
+        yield SearchProgress(console, bar, searches)
+
+
+@contextmanager
+def _bar() -> Iterator[tuple[Console, Progress]]:
     console = Console(stderr=True, highlight=False)
     bar = Progress(
         SpinnerColumn("line"),
@@ -33,7 +47,40 @@ def progress_on_stderr(plan: Plan, devices: int) -> Iterator[SweepProgress]:
         disable=not console.is_terminal,
     )
     with bar:
-        yield SweepProgress(console, bar, len(plan.cases) * devices)
+        yield console, bar
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, style="dim", markup=False, soft_wrap=True)
+
+
+class SearchProgress:
+    """A count of the searches that are over, and the probe that runs."""
+
+    def __init__(self, console: Console, bar: Progress, searches: int) -> None:
+        self._console, self._bar, self._searches = console, bar, searches
+        self._task = bar.add_task("starting torch", total=searches, count=f"0/{searches}")
+        self._lock = Lock()
+        self._done = 0
+
+    def tell(self, text: str) -> None:
+        """Say what takes a while."""
+        _say(self._console, text)
+
+    def probing(self, case: Case, card: str | None) -> None:
+        self._bar.update(self._task, description=f"{card}: {case}" if card else str(case))
+
+    def found(self, threshold: Threshold) -> None:
+        with self._lock:
+            self._done += 1
+            count = f"{self._done}/{self._searches}"
+            self._bar.update(self._task, advance=1, count=count)
+            if not self._console.is_terminal:
+                record, axis = threshold.record, threshold.axis
+                where = f"{record.card}: " if record and record.card else ""
+                largest = axis.text(threshold.largest_ok) if threshold.largest_ok else "none"
+                line = f"[{count}] {where}{threshold.strategy} {axis.base.mode}: {largest} in {threshold.probes} probes"
+                self._console.print(line, soft_wrap=True, markup=False)
 
 
 class SweepProgress:
@@ -49,7 +96,7 @@ class SweepProgress:
 
     def tell(self, text: str) -> None:
         """Say what takes a while."""
-        self._console.print(text, style="dim", markup=False, soft_wrap=True)
+        _say(self._console, text)
 
     def planned(self, done: int, estimates: Mapping[Case, float], card: str | None) -> None:
         with self._lock:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import ClassVar
 
 from platformdirs import user_state_path
 
+from attnprof.attention.registry import parse_strategy
 from attnprof.catalogue import Card, parse_cards
 from attnprof.errors import AttnprofError
 from attnprof.measure.runner import Runner
@@ -24,16 +27,17 @@ from attnprof.plan import (
     parse_sizes,
 )
 from attnprof.settings import Settings
+from attnprof.thresholds import VARY, Axis
 from attnprof.units import parse_bytes
 
 
 @dataclass(frozen=True)
-class SweepRequest:
-    """A sweep as asked for, each value in the spelling of the command line."""
+class Request:
+    """Where to run and how: what every command that measures is asked, in the spelling of the command line."""
 
-    hw: str = "32,64"
-    batch: str = "1"
-    channels: str = "128"
+    kind: ClassVar[str] = "records"
+    memory_only: ClassVar[bool] = False
+
     strategy: str = ",".join(DEFAULT_STRATEGIES)
     mode: str = ",".join(MODES)
     dtype: str = "fp32"
@@ -48,18 +52,6 @@ class SweepRequest:
     out: str | None = None
     resume: bool = False
 
-    def plan(self) -> Plan:
-        """Raises AttnprofError on a value that means nothing."""
-        return make_plan(
-            sizes=parse_sizes(self.hw),
-            batches=parse_numbers(self.batch, "batch"),
-            channels=parse_numbers(self.channels, "channels"),
-            strategies=parse_names(self.strategy, "strategy"),
-            modes=parse_names(self.mode, "mode"),
-            dtypes=parse_names(self.dtype, "dtype"),
-            reduction=self.reduction,
-        )
-
     def settings(self) -> Settings:
         """Raises AttnprofError on a value that is out of range."""
         for name, seconds in {"timeout": self.timeout, "case-seconds": self.case_seconds}.items():
@@ -71,6 +63,7 @@ class SweepRequest:
             budget_bytes=parse_bytes(self.budget) if self.budget is not None else None,
             case_seconds=self.case_seconds,
             timeout_seconds=self.timeout,
+            memory_only=self.memory_only,
         )
 
     def cards(self) -> list[Card]:
@@ -115,7 +108,95 @@ class SweepRequest:
         if self.resume:
             raise AttnprofError("--resume continues a file: name it with --out")
         started = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-        return user_state_path("attnprof") / f"sweep-{started}.jsonl"
+        return user_state_path("attnprof") / f"{self.kind}-{started}.jsonl"
+
+
+@dataclass(frozen=True)
+class SweepRequest(Request):
+    """A sweep as asked for."""
+
+    kind: ClassVar[str] = "sweep"
+
+    hw: str = "32,64"
+    batch: str = "1"
+    channels: str = "128"
+
+    def plan(self) -> Plan:
+        """Raises AttnprofError on a value that means nothing."""
+        return make_plan(
+            sizes=parse_sizes(self.hw),
+            batches=parse_numbers(self.batch, "batch"),
+            channels=parse_numbers(self.channels, "channels"),
+            strategies=parse_names(self.strategy, "strategy"),
+            modes=parse_names(self.mode, "mode"),
+            dtypes=parse_names(self.dtype, "dtype"),
+            reduction=self.reduction,
+        )
+
+
+@dataclass(frozen=True)
+class LimitsRequest(Request):
+    """Thresholds as asked for: `vary` names the one of `hw`, `batch` and `channels` that is searched."""
+
+    kind: ClassVar[str] = "limits"
+    memory_only: ClassVar[bool] = True
+
+    vary: str = "hw"
+    hw: str = "64"
+    batch: str = "1"
+    channels: str = "128"
+    aspect: str = "1"
+    step: int | None = None
+    timeout: float = 60.0
+
+    def axes(self) -> list[Axis]:
+        """One for each combination of what does not vary.
+
+        Raises:
+            AttnprofError: a value that means nothing, or no budget where only one can stop the search.
+        """
+        if self.vary not in VARY:
+            raise AttnprofError(f"vary: {self.vary!r} is not one of {', '.join(VARY)}")
+        if self.gpu is None and self.budget is None:
+            raise AttnprofError(
+                "limits: say up to where: --budget 2GB on this machine, or --gpu t4 for an emulated card"
+            )
+        smallest = str(self.reduction)
+        plan = make_plan(
+            sizes=[(1, 1)] if self.vary == "hw" else parse_sizes(self.hw),
+            batches=parse_numbers("1" if self.vary == "batch" else self.batch, "batch"),
+            channels=parse_numbers(smallest if self.vary == "channels" else self.channels, "channels"),
+            strategies=parse_names(self.strategy, "strategy"),
+            modes=parse_names(self.mode, "mode"),
+            dtypes=parse_names(self.dtype, "dtype"),
+            reduction=self.reduction,
+        )
+        workloads = dict.fromkeys(case.workload for case in plan.cases)
+        return [Axis(self.vary, workload, _ratio(self.aspect), self._step()) for workload in workloads]
+
+    def strategies(self) -> list[str]:
+        """Canonical spellings; call `axes` first, which complains of unknown ones."""
+        return list(dict.fromkeys(str(parse_strategy(name)) for name in parse_names(self.strategy, "strategy")))
+
+    def _step(self) -> int:
+        default = 1 if self.gpu is not None or self.vary == "batch" else 8
+        step = self.step if self.step is not None else default
+        if step < 1:
+            raise AttnprofError(f"step: {step} is not a positive whole number")
+        # Channels must divide by the reduction.
+        return math.lcm(step, self.reduction) if self.vary == "channels" else step
+
+
+def _ratio(text: str) -> float:
+    """`16:9` or `1.5`, width over height."""
+    match = re.fullmatch(r"([0-9.]+)(?::([0-9.]+))?", text)
+    try:
+        ratio = float(match[1]) / float(match[2] or 1) if match else 0.0
+    except (ValueError, ZeroDivisionError):
+        ratio = 0.0
+    if not ratio > 0:
+        raise AttnprofError(f"aspect: {text!r} is not a width over a height: write 16:9 or 1.5")
+    return ratio
 
 
 KNOWN_DTYPES = tuple(DTYPE_BYTES)

@@ -16,6 +16,7 @@ class Settings:
         budget_bytes: what a case may take; None: what the device can spare.
         case_seconds: for the latency of a case.
         timeout_seconds: after which a case is ended as timed out.
+        memory_only: neither latency nor exactness.
     """
 
     device: str = "auto"
@@ -23,7 +24,9 @@ class Settings:
     budget_bytes: int | None = None
     case_seconds: float = 1.0
     timeout_seconds: float = 300.0
+    memory_only: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """What must agree for two records to stand in one file."""
-        return {key: value for key, value in asdict(self).items() if key != "device"}
+        kept = {key: value for key, value in asdict(self).items() if key not in ("device", "memory_only")}
+        return {**kept, "memory_only": True} if self.memory_only else kept  # older files know no such key

@@ -64,17 +64,20 @@ def _images(budget: int, per_image: int, batch: int) -> int:
 
 def _tile_elements(like: Tensor) -> int:
     # Scores are held in float32 for half-precision inputs.
-    return _tile_bytes(like.device) // max(4, like.element_size())
+    return _tile_bytes(like.device, like.numel() * like.element_size()) // max(4, like.element_size())
 
 
-def _tile_bytes(device: torch.device) -> int:
+def _tile_bytes(device: torch.device, query_bytes: int) -> int:
     if device.type != "cuda":
         # A tile is written and read back several times: it should stay in the last-level cache,
         # beside the value columns, in training a second tile, and what other cores work on.
         return min(max(_last_level_cache_bytes() // 16, 2**20), 16 * 2**20)
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(_CUDA_TILE_BYTES, max(2**20, (free + cached) // _CUDA_FREE_SHARE))
+    # As large as the query where that is more: an eighth of a map, so that the number of launches grows with
+    # N and not with N^2.
+    wanted = max(_CUDA_TILE_BYTES, query_bytes)
+    return min(wanted, max(2**20, (free + cached) // _CUDA_FREE_SHARE))
 
 
 @lru_cache(maxsize=1)

@@ -108,14 +108,14 @@ class _Measuring:
     def run(self) -> None:
         with self._pass("build"):
             step = Step(self.case, self.device, self.settings.seed)
-            if not self._emulated:
+            if not self._memory_only:
                 self.parts = dataclasses.replace(self.parts, flops=step_flops(self.case))
             self.device.clean()
         with self._pass("memory"):
             memory, step_seconds = self._memory(step)
         self.parts = dataclasses.replace(self.parts, memory=memory)
         budget = self.settings.budget_bytes
-        if (budget and memory.peak_allocated_bytes > budget) or self._emulated:
+        if (budget and memory.peak_allocated_bytes > budget) or self._memory_only:
             return
         with self._pass("latency"):
             latency = measure_latency(step, self.settings.case_seconds, step_seconds)
@@ -129,9 +129,9 @@ class _Measuring:
         return Result(outcome, reason, done)
 
     @property
-    def _emulated(self) -> bool:
-        """Nothing is computed: only memory has a meaning."""
-        return self.device.source is Source.EMULATED
+    def _memory_only(self) -> bool:
+        """Asked for, or on an emulated device, which computes nothing."""
+        return self.settings.memory_only or self.device.source is Source.EMULATED
 
     @contextmanager
     def _pass(self, name: str) -> Iterator[None]:

@@ -2,8 +2,9 @@
    for the emulated card fails as it would there.
 
    The wrapper is fatbinary_section.h's of the CUDA toolkit. The headers behind it are not documented by
-   NVIDIA; their layout is the one that cuobjdump's output confirms: one header for the whole, then one
-   for each image, whose fields at 0, 4, 8 and 28 are kind, header size, payload size and architecture. */
+   NVIDIA; their layout was read off torch's own libraries, whose architectures it finds as torch.cuda.get_arch_list()
+   names them: one header for the whole, then one for each image, whose fields at 0, 4, 8 and 28 are kind,
+   header size, payload size and architecture. What does not fit this is taken to serve every card. */
 #include "runtime_images.h"
 
 #include <stdint.h>

@@ -1,0 +1,199 @@
+"""The largest size that fits, bracketed by one that ran and one that did not. Needs no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from attnprof.plan import Case, Workload
+from attnprof.record import Outcome, Record
+
+VARY = ("hw", "batch", "channels")
+_FAR = 1.2  # a bracket this wide is not guessed in from its lower end alone
+_GROWTH = 8.0  # from the largest size that ran to the next guess, at most
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What varies, and what stays.
+
+    Attributes:
+        vary: `hw` (the height, in multiples of `step`; the width follows), `batch` or `channels`.
+        base: the workload whose size is varied.
+        aspect: width over height.
+        step: sizes are its multiples.
+    """
+
+    vary: str
+    base: Workload
+    aspect: float = 1.0
+    step: int = 1
+
+    def workload(self, size: int) -> Workload:
+        if self.vary == "hw":
+            return replace(self.base, height=size, width=max(1, round(size * self.aspect)))
+        return replace(self.base, batch=size) if self.vary == "batch" else replace(self.base, channels=size)
+
+    def amount(self, size: int) -> int:
+        """What memory is said to grow with: N = H * W, or the size itself."""
+        return self.workload(size).positions if self.vary == "hw" else size
+
+    def text(self, size: int) -> str:
+        workload = self.workload(size)
+        return f"{workload.height}x{workload.width}" if self.vary == "hw" else str(size)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What a search found for one strategy.
+
+    Attributes:
+        largest_ok, smallest_failed: neighbouring multiples of the axis' step, both seen; None: none was
+            seen, either because not even the smallest ran or because `reason` ended the search.
+        failure: how `smallest_failed` ended.
+        reason: its words; or why there is none.
+        peak_bytes: of `largest_ok`.
+        exponent: p of peak ~ amount^p, between the two largest sizes that ran and are not neighbours.
+        probes: cases looked at.
+        record: of the largest that ran, else of the last probe.
+    """
+
+    axis: Axis
+    strategy: str
+    largest_ok: int | None
+    smallest_failed: int | None
+    failure: Outcome | None
+    reason: str
+    peak_bytes: int | None
+    exponent: float | None
+    probes: int
+    record: Record | None
+
+    @property
+    def smallest_oom(self) -> int | None:
+        return self.smallest_failed if self.failure is Outcome.OUT_OF_MEMORY else None
+
+
+class Search:
+    """Where to look next, from what has been seen. Pure: it measures nothing.
+
+    Guesses come from the local power law through the two largest sizes that ran, load ~ size^p; once
+    both ends are seen and guessing stops halving the bracket, from bisection.
+    """
+
+    def __init__(self, start: int, step: int, capacity_bytes: int) -> None:
+        self.step, self.capacity_bytes = step, capacity_bytes
+        self.loads: dict[int, int] = {}
+        self.largest_ok: int | None = None
+        self.smallest_failed: int | None = None
+        self._start = max(step, start // step * step)
+        self._slow = 0  # guesses in a row that did not halve the bracket
+
+    def next_size(self) -> int | None:
+        """None: the bracket is closed, or nothing smaller is left."""
+        low, high = self.largest_ok or 0, self.smallest_failed
+        if high is None:
+            return self._start if not low else self._clamped(self._guess(), low + self.step, low * _GROWTH)
+        if high - low <= self.step:
+            return None
+        guess = self._guess() if self.loads and self._slow <= 1 else (low + high) / 2
+        if guess >= high > _FAR * low:
+            guess = math.sqrt(low * high)  # what ran is too far away to guess from: come nearer
+        return self._clamped(guess, low + self.step, high - self.step)
+
+    def tell(self, size: int, load_bytes: int | None) -> None:
+        """What came of a size: the memory that it took, or None if it did not fit."""
+        before = self._width()
+        if load_bytes is None:
+            self.smallest_failed = size
+        else:
+            self.largest_ok = size
+            self.loads[size] = load_bytes
+        after = self._width()
+        self._slow = self._slow + 1 if after > before / 2 and before < math.inf else 0
+
+    def _width(self) -> float:
+        return math.inf if self.smallest_failed is None else self.smallest_failed - (self.largest_ok or 0)
+
+    def _guess(self) -> float:
+        sizes = sorted(self.loads)[-2:]
+        if len(sizes) < 2:
+            return sizes[0] * 2
+        small, large = sizes
+        exponent = math.log(self.loads[large] / self.loads[small]) / math.log(large / small)
+        if exponent <= 0:
+            return large * _GROWTH
+        # A little short of the whole: the last bytes are lost between segments.
+        return large * float((self.capacity_bytes / self.loads[large]) ** (1 / exponent))
+
+    def _clamped(self, guess: float, low: float, high: float) -> int:
+        return int(min(max(guess, low), high)) // self.step * self.step
+
+
+def find_threshold(
+    axis: Axis,
+    strategy: str,
+    capacity_bytes: int,
+    probe: Callable[[Case], Record],
+    untried: Callable[[Case], str] = lambda _: "",
+) -> Threshold:
+    """Probe until the largest size that runs and the smallest that does not are neighbours.
+
+    Args:
+        capacity_bytes: what a case may take, for guessing alone.
+        probe: measures a case.
+        untried: why a case is not even to be tried, or ""; the first such ends the search.
+    """
+    start = {"hw": 64, "batch": 1, "channels": 64}[axis.vary]
+    search = Search(start, axis.step, capacity_bytes)
+    records: dict[int, Record] = {}
+    reason = ""
+    while (size := search.next_size()) is not None:
+        case = Case(axis.workload(size), strategy)
+        reason = untried(case)
+        if reason:
+            break
+        record = records[size] = probe(case)
+        if record.outcome in (Outcome.TIMED_OUT, Outcome.CRASHED):
+            reason = record.reason
+            break
+        search.tell(size, _load_bytes(record) if record.outcome is Outcome.COMPLETED else None)
+    failed = records.get(search.smallest_failed or 0)
+    best = records.get(search.largest_ok or 0)
+    memory = best.measurement.memory if best else None
+    return Threshold(
+        axis=axis,
+        strategy=strategy,
+        largest_ok=search.largest_ok,
+        smallest_failed=search.smallest_failed,
+        failure=failed.outcome if failed else None,
+        reason=reason or (failed.reason if failed else ""),
+        peak_bytes=memory.peak_allocated_bytes if memory else None,
+        exponent=_exponent(axis, records),
+        probes=len(records),
+        record=best or next(iter(reversed(records.values())), None),
+    )
+
+
+def _load_bytes(record: Record) -> int:
+    """What counts against the capacity: on CUDA whole segments."""
+    memory = record.measurement.memory
+    assert memory is not None
+    return memory.peak_reserved_bytes or memory.peak_allocated_bytes
+
+
+def _exponent(axis: Axis, records: dict[int, Record]) -> float | None:
+    peaks = {
+        axis.amount(size): record.measurement.memory.peak_allocated_bytes
+        for size, record in records.items()
+        if record.measurement.memory is not None
+    }
+    amounts = sorted(peaks)
+    if not amounts:
+        return None
+    apart = [amount for amount in amounts if amount <= amounts[-1] / 1.2]
+    if not apart:
+        return None
+    small, large = apart[-1], amounts[-1]
+    return math.log(peaks[large] / peaks[small]) / math.log(large / small)
