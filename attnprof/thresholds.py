@@ -11,7 +11,9 @@ from attnprof.record import Outcome, Record
 
 VARY = ("hw", "batch", "channels")
 _FAR = 1.2  # a bracket this wide is not guessed in from its lower end alone
-_GROWTH = 8.0  # from the largest size that ran to the next guess, at most
+_POINTS = 3  # that a law is fitted to
+_POWERS = (0.5, 1.0, 2.0, 3.0, 4.0)  # of the side: 2 for memory in N, 4 for N^2; of batch and channels: 1 and less
+_GROWTH = 64.0  # from the largest size that ran to the next guess, at most
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class Threshold:
     record: Record | None
 
     @property
+    def closed(self) -> bool:
+        """Whether what ran and what did not are neighbours."""
+        return self.smallest_failed is not None and self.smallest_failed - (self.largest_ok or 0) <= self.axis.step
+
+    @property
     def smallest_oom(self) -> int | None:
         return self.smallest_failed if self.failure is Outcome.OUT_OF_MEMORY else None
 
@@ -78,7 +85,7 @@ class Threshold:
 class Search:
     """Where to look next, from what has been seen. Pure: it measures nothing.
 
-    Guesses come from the local power law through the two largest sizes that ran, load ~ size^p; once
+    Guesses come from the law load = a + b * size^p through the three largest sizes that ran; where
     both ends are seen and guessing stops halving the bracket, from bisection.
     """
 
@@ -94,7 +101,7 @@ class Search:
         """None: the bracket is closed, or nothing smaller is left."""
         low, high = self.largest_ok or 0, self.smallest_failed
         if high is None:
-            return self._start if not low else self._clamped(self._guess(), low + self.step, low * _GROWTH)
+            return self._clamped(self._guess(), low + self.step, low * _GROWTH) if low else self._start
         if high - low <= self.step:
             return None
         guess = self._guess() if self.loads and self._slow <= 1 else (low + high) / 2
@@ -117,15 +124,19 @@ class Search:
         return math.inf if self.smallest_failed is None else self.smallest_failed - (self.largest_ok or 0)
 
     def _guess(self) -> float:
-        sizes = sorted(self.loads)[-2:]
-        if len(sizes) < 2:
-            return sizes[0] * 2
-        small, large = sizes
-        exponent = math.log(self.loads[large] / self.loads[small]) / math.log(large / small)
-        if exponent <= 0:
-            return large * _GROWTH
-        # A little short of the whole: the last bytes are lost between segments.
-        return large * float((self.capacity_bytes / self.loads[large]) ** (1 / exponent))
+        if len(self.loads) < _POINTS:
+            return max(self.loads) + max(self._start / 2, self.step)
+        (n1, l1), (n2, l2), (n3, l3) = sorted(self.loads.items())[-_POINTS:]
+
+        def miss(power: float) -> float:
+            slope = (l2 - l1) / (n2**power - n1**power)
+            return abs(l2 + slope * (n3**power - n2**power) - l3)
+
+        power = min(_POWERS, key=miss)
+        slope = (l3 - l2) / (n3**power - n2**power)
+        if slope <= 0:
+            return n3 * _GROWTH
+        return float(((self.capacity_bytes - l3) / slope + n3**power) ** (1 / power))
 
     def _clamped(self, guess: float, low: float, high: float) -> int:
         return int(min(max(guess, low), high)) // self.step * self.step
@@ -150,15 +161,18 @@ def find_threshold(
     records: dict[int, Record] = {}
     reason = ""
     while (size := search.next_size()) is not None:
-        case = Case(axis.workload(size), strategy)
-        reason = untried(case)
+        reason = untried(Case(axis.workload(size), strategy))
         if reason:
+            size = _nearer(axis, strategy, size, search.largest_ok, untried)
+        if size is None:
             break
-        record = records[size] = probe(case)
+        record = records[size] = probe(Case(axis.workload(size), strategy))
         if record.outcome in (Outcome.TIMED_OUT, Outcome.CRASHED):
             reason = record.reason
             break
         search.tell(size, _load_bytes(record) if record.outcome is Outcome.COMPLETED else None)
+        if reason:
+            break
     failed = records.get(search.smallest_failed or 0)
     best = records.get(search.largest_ok or 0)
     memory = best.measurement.memory if best else None
@@ -174,6 +188,15 @@ def find_threshold(
         probes=len(records),
         record=best or next(iter(reversed(records.values())), None),
     )
+
+
+def _nearer(axis: Axis, strategy: str, size: int, largest_ok: int | None, untried: Callable[[Case], str]) -> int | None:
+    """Between what ran and a size that is not to be tried, one that is; None: nothing worth it."""
+    while largest_ok and size > _FAR * largest_ok:
+        size = int(math.sqrt(size * largest_ok)) // axis.step * axis.step
+        if size > largest_ok and not untried(Case(axis.workload(size), strategy)):
+            return size
+    return None
 
 
 def _load_bytes(record: Record) -> int:

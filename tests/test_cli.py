@@ -101,6 +101,12 @@ def test_bad_input_is_one_clear_line(arguments, message):
     assert "Traceback" not in done.stderr
 
 
+def test_limits_without_an_end_are_refused():
+    done = attnprof_command("limits")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "say up to where" in done.stderr
+
+
 def test_an_existing_file_is_kept(tmp_path):
     (tmp_path / "r.jsonl").write_text("precious\n")
     for extra in ([], ["--resume"]):
@@ -200,6 +206,37 @@ def test_cards_are_swept_and_resumed(on_card, tmp_path):
     assert {r["source"] for r in rows} == {"emulated"}
     assert {r["latency_median_seconds"] + r["max_abs_error"] for r in rows} == {""}
     assert "t4: 4 cases, 4 of them known before" in both.stderr
+
+
+def test_limits_of_a_card_and_their_resumption(on_card, tmp_path):
+    path = tmp_path / "r.jsonl"
+    some = ["limits", "--gpu", "t4", "--strategy", "naive,sdpa-pad", "--mode", "forward", "--out", path]
+    table = attnprof_command(*some)
+    assert table.returncode == 0, table.stderr
+    assert max(map(len, table.stdout.splitlines())) <= 80
+    probes = len(read_records(path))
+    again = attnprof_command(*some, "--resume", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(again.stdout)))
+    assert len(read_records(path)) == probes == sum(int(r["probes"]) for r in rows)
+    naive, padded = rows
+    # Two N x N matrices of floats, and little else, in 14.56 GiB less the context.
+    assert 200 < int(naive["largest_ok"]) < 211
+    assert int(padded["largest_ok"]) > 2900
+    for row in rows:
+        assert int(row["smallest_oom"]) == int(row["largest_ok"]) + 1
+        assert row["source"] == "emulated"
+    assert (round(float(naive["exponent"]), 1), round(float(padded["exponent"]), 1)) == (2.0, 1.0)
+
+
+def test_limits_are_measured_within_a_budget(tmp_path):
+    done = attnprof_command("limits", "--device", "cpu", "--budget", "60MB", "--channels", "8", "--strategy", "naive",
+                            "--mode", "forward", "--format", "csv", "--out", tmp_path / "r.jsonl")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [row] = csv.DictReader(io.StringIO(done.stdout))
+    assert int(row["smallest_oom"]) == int(row["largest_ok"]) + 8
+    assert int(row["peak_bytes"]) <= 60 * 10**6
+    assert (row["source"], row["failure"]) == ("measured", "out_of_memory")
+    assert all(r.measurement.latency is None for r in read_records(tmp_path / "r.jsonl"))
 
 
 def test_the_doctor_tries_what_it_says():

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -33,7 +33,10 @@ class Step:
         w = case.workload
         self.train = w.mode == "train"
         torch.manual_seed(seed)
-        self.block = SelfAttention2d(w.channels, case.parsed, reduction=w.reduction)
+        # Weights come from the host's generator, the same for every device; where there are no values they
+        # are made in place: a card may hold what this host cannot.
+        with torch.device(device.name) if device.source is Source.EMULATED else nullcontext():
+            self.block = SelfAttention2d(w.channels, case.parsed, reduction=w.reduction)
         with torch.no_grad():
             self.block.gamma.fill_(1.0)
         self.block.to(device.name, None if case.parsed.precision_name else DTYPES[w.dtype])

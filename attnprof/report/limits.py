@@ -151,7 +151,7 @@ def _row(threshold: Threshold, best: Threshold | None) -> Row:
     stopped = ""
     if threshold.smallest_failed is not None and threshold.failure is not None:
         stopped = f"{axis.text(threshold.smallest_failed)} {_WORDS[threshold.failure]}"
-    closed = threshold.smallest_failed is not None and threshold.smallest_failed - (largest or 0) <= axis.step
+    closed = threshold.closed
     cells = (
         f"~{threshold.strategy}" if approximate else threshold.strategy,
         ("" if closed else ">= ") + axis.text(largest) + (" *" if winner else "") if largest else "none",
@@ -171,6 +171,6 @@ def _remarks(thresholds: Sequence[Threshold]) -> list[str]:
     """Why a search ended, where that is not out of memory; each reason once."""
     told: dict[str, list[str]] = {}
     for t in thresholds:
-        if t.reason and t.failure is not Outcome.OUT_OF_MEMORY:
+        if t.reason and not (t.closed and t.failure is Outcome.OUT_OF_MEMORY):
             told.setdefault(t.reason, []).append(t.strategy)
     return [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in told.items()]
