@@ -11,6 +11,8 @@ from attnprof.record import Outcome, Record
 
 VARY = ("hw", "batch", "channels")
 _FAR = 1.2  # a bracket this wide is not guessed in from its lower end alone
+_PATIENCE = 4  # guesses that do not halve the bracket, before bisection
+_APART = 1.05  # from one point of a law to the next
 _POINTS = 3  # that a law is fitted to
 _POWERS = (0.5, 1.0, 2.0, 3.0, 4.0)  # of the side: 2 for memory in N, 4 for N^2; of batch and channels: 1 and less
 _GROWTH = 64.0  # from the largest size that ran to the next guess, at most
@@ -104,9 +106,14 @@ class Search:
             return self._clamped(self._guess(), low + self.step, low * _GROWTH) if low else self._start
         if high - low <= self.step:
             return None
-        guess = self._guess() if self.loads and self._slow <= 1 else (low + high) / 2
-        if guess >= high > _FAR * low:
-            guess = math.sqrt(low * high)  # what ran is too far away to guess from: come nearer
+        guess = self._guess() if self.loads and self._slow < _PATIENCE else (low + high) / 2
+        # The law is good to a granule or two: outside of the bracket, look beside its end, then further in.
+        aside = self.step * 2**self._slow
+        if guess >= high:
+            # Or what ran is too far away to guess from: come nearer.
+            guess = math.sqrt(low * high) if high > _FAR * low else high - aside
+        elif guess <= low:
+            guess = low + aside
         return self._clamped(guess, low + self.step, high - self.step)
 
     def tell(self, size: int, load_bytes: int | None) -> None:
@@ -124,9 +131,10 @@ class Search:
         return math.inf if self.smallest_failed is None else self.smallest_failed - (self.largest_ok or 0)
 
     def _guess(self) -> float:
-        if len(self.loads) < _POINTS:
+        points = self._spaced()
+        if len(points) < _POINTS:
             return max(self.loads) + max(self._start / 2, self.step)
-        (n1, l1), (n2, l2), (n3, l3) = sorted(self.loads.items())[-_POINTS:]
+        (n1, l1), (n2, l2), (n3, l3) = points
 
         def miss(power: float) -> float:
             slope = (l2 - l1) / (n2**power - n1**power)
@@ -136,7 +144,16 @@ class Search:
         slope = (l3 - l2) / (n3**power - n2**power)
         if slope <= 0:
             return n3 * _GROWTH
-        return float(((self.capacity_bytes - l3) / slope + n3**power) ** (1 / power))
+        beyond = (self.capacity_bytes - l3) / slope + n3**power
+        return float(beyond ** (1 / power)) if beyond > 0 else 0.0
+
+    def _spaced(self) -> list[tuple[int, int]]:
+        """The largest sizes that ran, so far apart that rounding to segments does not make the law."""
+        kept: list[tuple[int, int]] = []
+        for size in sorted(self.loads, reverse=True):
+            if not kept or size * _APART <= kept[0][0]:
+                kept.insert(0, (size, self.loads[size]))
+        return kept[-_POINTS:]
 
     def _clamped(self, guess: float, low: float, high: float) -> int:
         return int(min(max(guess, low), high)) // self.step * self.step
