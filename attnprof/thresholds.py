@@ -138,7 +138,7 @@ class Search:
 
         def miss(power: float) -> float:
             slope = (l2 - l1) / (n2**power - n1**power)
-            return abs(l2 + slope * (n3**power - n2**power) - l3)
+            return abs(float(l2 + slope * (n3**power - n2**power) - l3))
 
         power = min(_POWERS, key=miss)
         slope = (l3 - l2) / (n3**power - n2**power)
