@@ -24,6 +24,26 @@ _FORMATS = ("table", "csv", "json", "markdown")
 # The base of typer's own usage errors, which has moved between its versions.
 _UsageError: type[Any] = typer.BadParameter.__mro__[2]
 
+# Options that several commands have.
+_Strategy = Annotated[str, typer.Option(help="Strategies, parts joined by +, such as pooled:2+sdpa-pad+fp16.")]
+_Mode = Annotated[str, typer.Option(help="forward, train or both.")]
+_Dtype = Annotated[str, typer.Option(help=f"Of {', '.join(KNOWN_DTYPES)}.")]
+_Reduction = Annotated[int, typer.Option(help="Channels over query and key channels.")]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+_Gpu = Annotated[str | None, typer.Option(help="Emulate these cards instead (memory only): t4,l4 or t4,memory=8GB.")]
+_Context = Annotated[
+    str | None, typer.Option(help="With --gpu: allowance for what the CUDA context takes, such as 300MiB.")
+]
+_Budget = Annotated[str | None, typer.Option(help="Memory that a case may take, such as 12GB or 800MiB.")]
+_Timeout = Annotated[float, typer.Option(help="Seconds after which a case is given up.")]
+_Seed = Annotated[int, typer.Option(help="Of weights and inputs.")]
+_Out = Annotated[
+    str | None, typer.Option(help="Records, a JSON line a case.", show_default="a new file in the state folder")
+]
+_Resume = Annotated[bool, typer.Option("--resume", help="Continue the file given by --out.")]
+_Csv = Annotated[str | None, typer.Option(help="Also write a CSV file.")]
+_Format = Annotated[str, typer.Option(help=f"What goes to stdout: {', '.join(_FORMATS)}.")]
+
 app = typer.Typer(
     help="What 2-D self-attention costs on your GPU, and which variant to use instead.",
     pretty_exceptions_enable=False,
@@ -72,33 +92,23 @@ def sweep(
     hw: Annotated[str, typer.Option(help="Feature-map sizes: 64 or 64x96, separated by commas.")] = SweepRequest.hw,
     batch: Annotated[str, typer.Option(help="Batch sizes.")] = SweepRequest.batch,
     channels: Annotated[str, typer.Option(help="Channel counts.")] = SweepRequest.channels,
-    strategy: Annotated[
-        str, typer.Option(help="Strategies, parts joined by +, such as pooled:2+sdpa-pad+fp16.")
-    ] = SweepRequest.strategy,
-    mode: Annotated[str, typer.Option(help="forward, train or both.")] = SweepRequest.mode,
-    dtype: Annotated[str, typer.Option(help=f"Of {', '.join(KNOWN_DTYPES)}.")] = SweepRequest.dtype,
-    reduction: Annotated[int, typer.Option(help="Channels over query and key channels.")] = SweepRequest.reduction,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = SweepRequest.device,
-    gpu: Annotated[
-        str | None, typer.Option(help="Emulate these cards instead (memory only): t4,l4 or t4,memory=8GB.")
-    ] = SweepRequest.gpu,
-    context: Annotated[
-        str | None, typer.Option(help="With --gpu: allowance for what the CUDA context takes, such as 300MiB.")
-    ] = SweepRequest.context,
-    budget: Annotated[
-        str | None, typer.Option(help="Memory that a case may take, such as 12GB or 800MiB.")
-    ] = SweepRequest.budget,
+    strategy: _Strategy = SweepRequest.strategy,
+    mode: _Mode = SweepRequest.mode,
+    dtype: _Dtype = SweepRequest.dtype,
+    reduction: _Reduction = SweepRequest.reduction,
+    device: _Device = SweepRequest.device,
+    gpu: _Gpu = SweepRequest.gpu,
+    context: _Context = SweepRequest.context,
+    budget: _Budget = SweepRequest.budget,
     case_seconds: Annotated[
         float, typer.Option(help="Seconds for the latency of a case; more for slow ones.")
     ] = SweepRequest.case_seconds,
-    timeout: Annotated[float, typer.Option(help="Seconds after which a case is given up.")] = SweepRequest.timeout,
-    seed: Annotated[int, typer.Option(help="Of weights and inputs.")] = SweepRequest.seed,
-    out: Annotated[
-        str | None, typer.Option(help="Records, a JSON line a case.  [default: a new file in the state folder]")
-    ] = SweepRequest.out,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the file given by --out.")] = False,
-    csv: Annotated[str | None, typer.Option(help="Also write a CSV file.")] = None,
-    format: Annotated[str, typer.Option(help=f"What goes to stdout: {', '.join(_FORMATS)}.")] = "table",
+    timeout: _Timeout = SweepRequest.timeout,
+    seed: _Seed = SweepRequest.seed,
+    out: _Out = SweepRequest.out,
+    resume: _Resume = False,
+    csv: _Csv = None,
+    format: _Format = "table",
 ) -> None:
     """Measure peak memory, latency and exactness of every strategy on this machine.
 
@@ -117,29 +127,23 @@ def limits(
     batch: Annotated[str, typer.Option(help="Batch sizes, unless they vary.")] = LimitsRequest.batch,
     channels: Annotated[str, typer.Option(help="Channel counts, unless they vary.")] = LimitsRequest.channels,
     aspect: Annotated[str, typer.Option(help="Width over height, as 16:9.")] = LimitsRequest.aspect,
-    strategy: Annotated[str, typer.Option(help="Strategies, as for sweep.")] = LimitsRequest.strategy,
-    mode: Annotated[str, typer.Option(help="forward, train or both.")] = LimitsRequest.mode,
-    dtype: Annotated[str, typer.Option(help=f"Of {', '.join(KNOWN_DTYPES)}.")] = LimitsRequest.dtype,
-    reduction: Annotated[int, typer.Option(help="Channels over query and key channels.")] = LimitsRequest.reduction,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = LimitsRequest.device,
-    gpu: Annotated[str | None, typer.Option(help="Emulate these cards instead, as for sweep.")] = LimitsRequest.gpu,
-    context: Annotated[
-        str | None, typer.Option(help="With --gpu: allowance for what the CUDA context takes.")
-    ] = LimitsRequest.context,
-    budget: Annotated[
-        str | None, typer.Option(help="Memory that a case may take, such as 12GB; an emulated card has its own.")
-    ] = LimitsRequest.budget,
     step: Annotated[
-        int | None, typer.Option(help="Sizes are its multiples.  [default: 1; measured hw: 8]")
+        int | None, typer.Option(help="Sizes are its multiples.", show_default="1; 8 where hw is measured")
     ] = LimitsRequest.step,
-    timeout: Annotated[float, typer.Option(help="Seconds after which a search is given up.")] = LimitsRequest.timeout,
-    seed: Annotated[int, typer.Option(help="Of weights and inputs.")] = LimitsRequest.seed,
-    out: Annotated[
-        str | None, typer.Option(help="Records of the probes.  [default: a new file in the state folder]")
-    ] = LimitsRequest.out,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the file given by --out.")] = False,
-    csv: Annotated[str | None, typer.Option(help="Also write a CSV file.")] = None,
-    format: Annotated[str, typer.Option(help=f"What goes to stdout: {', '.join(_FORMATS)}.")] = "table",
+    strategy: _Strategy = LimitsRequest.strategy,
+    mode: _Mode = LimitsRequest.mode,
+    dtype: _Dtype = LimitsRequest.dtype,
+    reduction: _Reduction = LimitsRequest.reduction,
+    device: _Device = LimitsRequest.device,
+    gpu: _Gpu = LimitsRequest.gpu,
+    context: _Context = LimitsRequest.context,
+    budget: _Budget = LimitsRequest.budget,
+    timeout: _Timeout = LimitsRequest.timeout,
+    seed: _Seed = LimitsRequest.seed,
+    out: _Out = LimitsRequest.out,
+    resume: _Resume = False,
+    csv: _Csv = None,
+    format: _Format = "table",
 ) -> None:
     """Find the largest map, batch or channel count that fits, for each strategy.
 
@@ -151,9 +155,7 @@ def limits(
 
 
 @app.command()
-def gpus(
-    format: Annotated[str, typer.Option(help=f"What goes to stdout: {', '.join(_FORMATS)}.")] = "table",
-) -> None:
+def gpus(format: _Format = "table") -> None:
     """List the GPUs that --gpu can emulate."""
     from attnprof.catalogue import catalogue
     from attnprof.report.gpus import cards_csv, cards_json, cards_markdown, cards_table
