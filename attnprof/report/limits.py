@@ -16,15 +16,10 @@ from attnprof.plan import Workload
 from attnprof.record import Outcome, Source
 from attnprof.report.emulated import card_text
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
+from attnprof.report.summary import OUTCOME_WORDS
 from attnprof.thresholds import Axis, Threshold
 from attnprof.units import format_bytes
 
-_WORDS = {
-    Outcome.OUT_OF_MEMORY: "OOM",
-    Outcome.UNSUPPORTED: "unsupported",
-    Outcome.TIMED_OUT: "timed out",
-    Outcome.CRASHED: "crashed",
-}
 _LEGEND = "* largest of the exact   ~ approximate   memory ~ size^p: {what}"
 _AMOUNTS = {"hw": "N = H * W", "batch": "the batch", "channels": "the channels"}
 _COLUMNS = (
@@ -150,7 +145,7 @@ def _row(threshold: Threshold, best: Threshold | None) -> Row:
     winner = threshold is best
     stopped = ""
     if threshold.smallest_failed is not None and threshold.failure is not None:
-        stopped = f"{axis.text(threshold.smallest_failed)} {_WORDS[threshold.failure]}"
+        stopped = f"{axis.text(threshold.smallest_failed)} {OUTCOME_WORDS[threshold.failure]}"
     closed = threshold.closed
     cells = (
         f"~{threshold.strategy}" if approximate else threshold.strategy,

@@ -11,7 +11,7 @@ from attnprof.plan import Workload
 from attnprof.record import Outcome, Record, Source
 from attnprof.units import format_bytes
 
-_OUTCOMES = {
+OUTCOME_WORDS = {
     Outcome.OUT_OF_MEMORY: "OOM",
     Outcome.UNSUPPORTED: "unsupported",
     Outcome.TIMED_OUT: "timed out",
@@ -71,7 +71,7 @@ def group(records: Iterable[Record]) -> list[Group]:
 
 def outcome_text(record: Record) -> str:
     """In at most 12 characters, unless implied."""
-    return _OUTCOMES[record.outcome] + (", implied" if record.implied_by else "")
+    return OUTCOME_WORDS[record.outcome] + (", implied" if record.implied_by else "")
 
 
 def strategy_text(record: Record) -> str:
