@@ -63,6 +63,19 @@ class Projections:
         """(B, M, dim); columns past C are zero."""
         return self._rows(self._value_conv, dim, self.pool)
 
+    def matrices(self) -> tuple[Tensor, ...] | None:
+        """Weight (C', C) and bias (C',) of query, key and value, where they are nothing but these; else None."""
+        convs = (self._query_conv, self._key_conv, self._value_conv)
+        if self.pool > 1:
+            return None
+        pairs: list[Tensor] = []
+        for conv in convs:
+            if not _is_plain(conv):
+                return None
+            assert conv.bias is not None
+            pairs += [conv.weight.flatten(1), conv.bias]
+        return tuple(pairs)
+
     def residual(self, attended: Tensor) -> Tensor:
         """`gamma * attended + x` in one kernel and in the layout of x; (B, C, N) -> (B, C, H, W)."""
         return torch.addcmul(self.x, self.gamma, attended.view(self.x.shape))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 _MIN_ROWS = 64  # below this a matrix product no longer fills a core's vector units or a GPU's tiles
+_MIN_ROWS_CUDA = 16  # a tensor core's tile: on the largest maps memory is worth more
 _DEFAULT_CACHE_BYTES = 32 * 2**20
 _CUDA_TILE_BYTES = 32 * 2**20  # 512 output tiles of 128 x 128 floats: several for each SM of any card
 _CUDA_FREE_SHARE = 16  # of the free memory, at most one part in this many
@@ -36,7 +37,7 @@ def row_tile(query: Tensor, key: Tensor, rows: int | None) -> Tile:
     keys = key.shape[2]
     budget = _tile_elements(query)
     if rows is None:
-        rows = max(_MIN_ROWS, budget // max(1, keys) // _MIN_ROWS * _MIN_ROWS)
+        rows = _rounded(budget // max(1, keys), _MIN_ROWS_CUDA if query.is_cuda else _MIN_ROWS)
     rows = min(rows, queries)
     return Tile(_images(budget, rows * keys, batch), rows, keys)
 
@@ -52,10 +53,21 @@ def tall_tile(query: Tensor, key: Tensor, sizes: tuple[int, int] | None) -> Tile
     """
     batch = query.shape[0]
     budget = _tile_elements(query)
-    side = max(_MIN_ROWS, int((budget / 2) ** 0.5) // _MIN_ROWS * _MIN_ROWS)
+    side = _rounded(int((budget / 2) ** 0.5), _MIN_ROWS)
     rows, columns = sizes or (2 * side, side)
     rows, columns = min(rows, query.shape[2]), min(columns, key.shape[2])
     return Tile(_images(budget, rows * columns, batch), rows, columns)
+
+
+def piece_elements(device: torch.device) -> int:
+    """Of a map that is worked on piece by piece: as large as a tile."""
+    return (_CUDA_TILE_BYTES if device.type == "cuda" else _cpu_tile_bytes()) // 4
+
+
+def _rounded(rows: int, least: int) -> int:
+    """To a multiple of `_MIN_ROWS` where there are as many."""
+    whole = _MIN_ROWS if rows >= _MIN_ROWS else least
+    return max(least, rows // whole * whole)
 
 
 def _images(budget: int, per_image: int, batch: int) -> int:
@@ -69,15 +81,19 @@ def _tile_elements(like: Tensor) -> int:
 
 def _tile_bytes(device: torch.device, query_bytes: int) -> int:
     if device.type != "cuda":
-        # A tile is written and read back several times: it should stay in the last-level cache,
-        # beside the value columns, in training a second tile, and what other cores work on.
-        return min(max(_last_level_cache_bytes() // 16, 2**20), 16 * 2**20)
+        return _cpu_tile_bytes()
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    # As large as the query where that is more: an eighth of a map, so that the number of launches grows with
-    # N and not with N^2.
-    wanted = max(_CUDA_TILE_BYTES, query_bytes)
+    # Twice the query where that is more: a quarter of a map, so that the number of launches grows with N
+    # and not with N^2.
+    wanted = max(_CUDA_TILE_BYTES, 2 * query_bytes)
     return min(wanted, max(2**20, (free + cached) // _CUDA_FREE_SHARE))
+
+
+def _cpu_tile_bytes() -> int:
+    """A tile is written and read back several times: it should stay in the last-level cache, beside the
+    value columns, in training a second tile, and what other cores work on."""
+    return min(max(_last_level_cache_bytes() // 16, 2**20), 16 * 2**20)
 
 
 @lru_cache(maxsize=1)
