@@ -25,18 +25,26 @@ class _Buffer:
         self._operand = like.new_empty(size)
         half = like.dtype in (torch.float16, torch.bfloat16)
         self._exact = like.new_empty(size, dtype=torch.float32) if half else self._operand
+        # By shape: making them takes as long as launching a kernel.
+        self._views: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
         """a @ b as a tile to compute on."""
-        shape = (a.shape[0], a.shape[1], b.shape[2])
-        operand, exact = _view(self._operand, shape), _view(self._exact, shape)
+        operand, exact = self._of_shape((a.shape[0], a.shape[1], b.shape[2]))
         torch.bmm(a, b, out=operand)
-        return exact if exact.data_ptr() == operand.data_ptr() else exact.copy_(operand)
+        return exact if exact is operand else exact.copy_(operand)
 
     def operand(self, tile: Tensor) -> Tensor:
         """The tile from `product`, after computing on it, as an operand of further products."""
-        operand = _view(self._operand, tuple(tile.shape))
-        return operand if tile.data_ptr() == operand.data_ptr() else operand.copy_(tile)
+        operand, exact = self._of_shape(tile.shape)
+        return operand if exact is operand else operand.copy_(tile)
+
+    def _of_shape(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        if shape not in self._views:
+            operand = self._operand[: math.prod(shape)].view(shape)
+            same = self._exact is self._operand
+            self._views[shape] = (operand, operand if same else self._exact[: math.prod(shape)].view(shape))
+        return self._views[shape]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, tile: Tile, needs_lse: bool) -> tuple[Tensor, Tensor | None]:
@@ -204,10 +212,6 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
 
 def _plus(total: Tensor | None, part: Tensor) -> Tensor:
     return part.to(exact_dtype(part.dtype)) if total is None else total.add_(part)
-
-
-def _view(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return buffer[: math.prod(shape)].view(shape)
 
 
 def _chunks(length: int, step: int) -> Iterator[slice]:

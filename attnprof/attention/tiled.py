@@ -155,9 +155,11 @@ def _residual(x: Tensor, gamma: Tensor, out: Tensor, keeps: bool) -> Tensor:
 def _through_products(
     grad: Tensor, gamma: Tensor, flat: Tensor, weights: tuple[Tensor, ...], grads: list[Tensor]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """From gradients of query, key and value, without gamma, to those of the input, and (without) of weights and biases.
+    """The gradients of the input, and without gamma those of weights and biases.
 
-    The input's takes the place of the value's, if that is of its dtype.
+    Args:
+        grads: of query, key and value, without gamma. The input's takes the last one's place, if that is of
+            its dtype.
     """
     exact = exact_dtype(flat.dtype)
     *_, grad_value = grads
@@ -173,7 +175,7 @@ def _through_products(
             for whole, weight, grad_weight, grad_bias in zip(grads, scaled, grad_weights, grad_biases, strict=True):
                 part = whole[image, :, columns].to(exact)
                 grad_weight.addmm_(part, source)
-                grad_bias += part.sum(1)
+                grad_bias.add_(part.sum(1))
                 piece = torch.addmm(piece, weight, part)
             grad_x[image, :, columns] = piece
     return grad_x.view(grad.shape), grad_weights, grad_biases

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.backends import cuda as backends
 from torch.nn.attention import SDPBackend
-from torch.overrides import TorchFunctionMode
 
 from attnprof.record import Kernel
 
@@ -42,24 +41,27 @@ _PHRASES = (
 )
 
 
-class KernelObserver(TorchFunctionMode):
+class KernelObserver:
     """While active, notes the kernel that each scaled_dot_product_attention call will take.
 
-    Looks at the arguments and allocates nothing, so it may be active while memory is measured.
+    Looks at the arguments and allocates nothing, so it may be active while memory is measured. Stands in
+    for that one function, and not as a mode in front of all: a step may launch a million kernels.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.kernel: Kernel | None = None
+        self._called = F.scaled_dot_product_attention
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
-            query, key, value = args[:3]
-            self.kernel = chosen_kernel(query, key, value, kwargs.get("scale"))
-        return func(*args, **kwargs)
+    def __enter__(self) -> KernelObserver:
+        F.scaled_dot_product_attention = self._observed
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        F.scaled_dot_product_attention = self._called
+
+    def _observed(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        self.kernel = chosen_kernel(query, key, value, kwargs.get("scale"))
+        return self._called(query, key, value, *args, **kwargs)
 
 
 def chosen_kernel(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Kernel:
