@@ -168,6 +168,20 @@ def gpus(format: _Format = "table") -> None:
 
 
 @app.command()
+def strategies(format: _Format = "table") -> None:
+    """List what --strategy takes: what each part computes, its memory, and where it runs."""
+    from attnprof.attention.registry import COMPONENTS
+    from attnprof.report.strategies import strategies_csv, strategies_json, strategies_markdown, strategies_table
+
+    _require_output(format)
+    if format == "table":
+        _console().print(strategies_table(COMPONENTS))
+    else:
+        forms = {"csv": strategies_csv, "json": strategies_json, "markdown": strategies_markdown}
+        sys.stdout.write(forms[format](COMPONENTS))
+
+
+@app.command()
 def doctor() -> None:
     """Say what attnprof can do here: torch, the device, what CUDA takes on it, and emulation."""
     from rich.table import Table

@@ -192,6 +192,24 @@ def test_the_catalogue_is_listed():
     assert attnprof_command("gpus", "--format", "xml").returncode == 2
 
 
+def test_the_strategies_are_listed():
+    table = attnprof_command("strategies", env={**os.environ, "COLUMNS": "80"})
+    assert table.returncode == 0, table.stderr
+    assert max(map(len, table.stdout.splitlines())) <= 80
+    assert "online[:QUERIESxKEYS]" in table.stdout
+    rows = {row["strategy"]: row for row in json.loads(attnprof_command("strategies", "--format", "json").stdout)}
+    assert list(rows) == [component.name for component in attnprof.attention.COMPONENTS]
+    assert (rows["chunked"]["memory_training"], rows["chunked"]["exact"]) == ("N", True)
+    assert (rows["pooled"]["memory_forward"], rows["pooled"]["approximation"]) == ("/ FACTOR^2", "pooled keys")
+    listed = list(csv.DictReader(io.StringIO(attnprof_command("strategies", "--format", "csv").stdout)))
+    assert [row["runs"] for row in listed] == [row["runs"] for row in rows.values()]
+    markdown = attnprof_command("strategies", "--format", "markdown").stdout
+    for row in rows.values():
+        assert row["spelling"] in table.stdout
+        assert f"| {row['summary']} | {row['runs']} |" in markdown
+    assert attnprof_command("strategies", "--format", "xml").returncode == 2
+
+
 def test_cards_are_swept_and_resumed(on_card, tmp_path):
     path = tmp_path / "r.jsonl"
     some = ["sweep", "--hw", "8,512", "--strategy", "naive,sdpa-pad", "--mode", "forward", "--out", path]

@@ -187,6 +187,11 @@ def test_chunked_forward_by_hand(measure_on):
     [
         ("t4", "sdpa-pad", ["efficient"]),
         ("t4", "sdpa-pad+fp16", ["efficient"]),
+        ("t4", "sdpa-pad+bf16", ["math"]),
+        ("t4", "sdpa-split", ["efficient"]),
+        ("a100", "sdpa+fp16", ["math"]),
+        ("a100", "sdpa-pad", ["efficient"]),
+        ("a100", "sdpa-split+bf16", ["flash"]),
         ("a100", "sdpa-pad+fp16", ["flash"]),
         ("h100", "sdpa-pad+fp16", ["cudnn", "flash"]),  # torch 2.8 still put flash first
     ],
@@ -196,6 +201,22 @@ def test_each_card_has_its_kernel(measure_on, card, strategy, kernels):
     assert result.measurement.kernel.name in kernels
     if card == "t4" and strategy.endswith("fp16"):
         assert result.measurement.kernel.refused == {"flash": "GPU too old", "cudnn": "GPU too old"}
+
+
+# ---- what the registry says of memory -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_what_other_parts_do_to_the_memory_of_an_attention(measure_on, mode):
+    def step_bytes(strategy):
+        return measure_on("a100", strategy, side=96, mode=mode).measurement.memory.step_bytes
+
+    naive = step_bytes("naive")
+    assert step_bytes("naive+checkpoint") == naive
+    assert step_bytes("naive+fp16") == pytest.approx(naive / 2, rel=0.01)
+    assert step_bytes("pooled:2") == pytest.approx(naive / 4, rel=0.1)
+    assert step_bytes("naive+amp") > 0.85 * naive
+    assert step_bytes("sdpa+fp16") == pytest.approx(step_bytes("sdpa"), rel=0.01)
 
 
 # ---- what is not faithful is said ---------------------------------------------------------------------

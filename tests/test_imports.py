@@ -43,6 +43,7 @@ def test_reports_never_measure(path):
         "import attnprof.report.table, attnprof.report.export, attnprof.report.gpus",
         "import attnprof.emulation, attnprof.doctor; from attnprof.catalogue import parse_cards; parse_cards('t4')",
         "from attnprof.cli import app; app(['gpus'], standalone_mode=False)",
+        "from attnprof.cli import app; app(['strategies'], standalone_mode=False)",
         "from attnprof.attention import parse_strategy; parse_strategy('pooled+sdpa-pad+fp16')",
         "from attnprof.cli import app; app(['sweep', '--help'], standalone_mode=False)",
     ],

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from attnprof.attention import COMPONENTS, StrategyError, parse_strategy
@@ -53,3 +55,18 @@ def test_every_attention_can_be_loaded():
     for component in COMPONENTS:
         if component.kind == "attention":
             assert callable(parse_strategy(component.name).implementation())
+
+
+def test_every_part_says_what_it_costs_and_where_it_runs():
+    for component in COMPONENTS:
+        assert all(component.memory), component.name
+        assert component.summary
+        assert "CPU" in component.runs
+        assert "CUDA" in component.runs
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
+def test_a_spelling_with_sizes_is_one_that_is_understood(component):
+    sizes = re.fullmatch(r"[a-z0-9-]+(?:\[(:[A-Zx]+)\])?", component.spelling)[1] or ""
+    spelling = component.name + re.sub("[A-Z]+", "4", sizes)
+    assert spelling in str(parse_strategy(spelling))

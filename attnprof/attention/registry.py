@@ -30,8 +30,10 @@ class Component:
         kind: `attention` computes the block, `keys` changes what is attended to, `wrapper` changes
             when it is computed, `precision` changes in which dtype. A strategy has one attention
             and at most one of each other kind.
-        memory: how the step's memory grows with N = H * W, in forward and in training.
+        memory: how the step's memory grows with N = H * W, in forward and in training; of what is no
+            attention, what it does to that of the attention it is joined to.
         summary: one line for a listing.
+        runs: where, and what it takes there.
         arguments: names of the optional sizes after the colon (`online:512x2048`).
         defaults: their values where an absent argument has a fixed one.
         implementation: `module:function` under `attnprof.attention` (attentions only).
@@ -43,34 +45,67 @@ class Component:
     kind: Kind
     memory: tuple[str, str]
     summary: str
+    runs: str
     arguments: tuple[str, ...] = ()
     defaults: tuple[int, ...] = ()
     implementation: str = ""
     has_map: bool = False
     approximation: str = ""
 
+    @property
+    def sizes(self) -> str:
+        """What may stand after the colon, `QUERIESxKEYS`; "" for nothing."""
+        return "x".join(argument.upper() for argument in self.arguments)
 
-_QUADRATIC, _LINEAR, _SAME = ("N^2", "N^2"), ("N", "N"), ("", "")
+    @property
+    def spelling(self) -> str:
+        """With what may be left out in brackets: `online[:QUERIESxKEYS]`."""
+        return f"{self.name}[:{self.sizes}]" if self.arguments else self.name
+
+
+_QUADRATIC, _LINEAR, _FEWER_KEYS = ("N^2", "N^2"), ("N", "N"), ("/ FACTOR^2", "/ FACTOR^2")
+# Of a step by itself. What a checkpoint saves is what the block keeps while the rest of a network runs.
+_SAME_PEAK = ("same", "same peak")
+# All of naive's halves, none of what a softmax in float32 needs.
+_HALF_AT_MOST = ("up to / 2", "up to / 2")
+
+_ANY = "CPU and CUDA, any dtype"
+_TILES = f"{_ANY}; in half precision the softmax of a tile is float32"
+# ATen native/transformers/sdp_utils_cpp.h: check_last_dim_stride_equals_1_dense; sdp_utils_cpp.cpp for the CPU.
+# cuda/sdp_utils.cpp: check_flash_attention_hardware_support, check_prefer_cudnn_attention, and the dtypes of
+# can_use_mem_efficient_attention.
+_MATH = (
+    "CPU and CUDA: the math kernel in any dtype, half precision computed in float32; a channels_last map gets "
+    "efficient on CUDA"
+)
+_FUSED = (
+    "CPU: flash. CUDA: efficient in fp32; fp16 and bf16 get flash from compute capability 8.0 (9.0 and 10.0: or "
+    "cuDNN), below it efficient (fp16) and math, N^2 (bf16); fp64 gets math, N^2"
+)
 
 COMPONENTS: tuple[Component, ...] = (
-    Component("naive", "attention", _QUADRATIC, "plain two-matrix form, as everyone writes it",
+    Component("naive", "attention", _QUADRATIC, "plain two-matrix form, as everyone writes it", _ANY,
               implementation="naive:naive", has_map=True),
-    Component("chunked", "attention", _LINEAR, "query chunks; backward recomputes the weights",
+    Component("chunked", "attention", _LINEAR, "query chunks; backward recomputes the weights", _TILES,
               ("queries",), implementation="tiled:chunked"),
-    Component("online", "attention", _LINEAR, "query and key tiles (online softmax)",
+    Component("online", "attention", _LINEAR, "query and key tiles (online softmax)", _TILES,
               ("queries", "keys"), implementation="tiled:online"),
-    Component("sdpa", "attention", _QUADRATIC, "scaled_dot_product_attention on the conv outputs as they are",
+    Component("sdpa", "attention", _QUADRATIC, "scaled_dot_product_attention on the conv outputs as they are", _MATH,
               implementation="sdpa:sdpa"),
-    Component("sdpa-pad", "attention", _LINEAR, "query and key zero-padded so that the fused kernels run",
+    Component("sdpa-pad", "attention", _LINEAR, "query and key zero-padded so that the fused kernels run", _FUSED,
               implementation="sdpa:sdpa_pad"),
     Component("sdpa-split", "attention", _LINEAR, "value columns as several heads so that the fused kernels run",
-              implementation="sdpa:sdpa_split"),
-    Component("pooled", "keys", _SAME, "keys and values max-pooled, as the official SAGAN code does",
+              _FUSED, implementation="sdpa:sdpa_split"),
+    Component("pooled", "keys", _FEWER_KEYS, "keys and values max-pooled, as the official SAGAN code does", _ANY,
               ("factor",), (2,), approximation="pooled keys"),
-    Component("checkpoint", "wrapper", _SAME, "torch.utils.checkpoint around the block"),
-    Component("fp16", "precision", _SAME, "module and input in float16", approximation="fp16"),
-    Component("bf16", "precision", _SAME, "module and input in bfloat16", approximation="bf16"),
-    Component("amp", "precision", _SAME, "autocast around the block", approximation="autocast"),
+    Component("checkpoint", "wrapper", _SAME_PEAK, "torch.utils.checkpoint: keeps the input alone until backward, "
+              "which computes the block again", _ANY),
+    Component("fp16", "precision", _HALF_AT_MOST, "module and input in float16",
+              "CPU and CUDA; tensor cores from compute capability 7.0", approximation="fp16"),
+    Component("bf16", "precision", _HALF_AT_MOST, "module and input in bfloat16",
+              "CPU and CUDA from compute capability 8.0; below it CUDA converts, and is slow", approximation="bf16"),
+    Component("amp", "precision", _HALF_AT_MOST, "autocast around the block",
+              "CUDA: float16 with a float32 softmax (N^2 hardly shrinks). CPU: bfloat16", approximation="autocast"),
 )  # fmt: skip
 
 _BY_NAME = {component.name: component for component in COMPONENTS}
@@ -182,7 +217,7 @@ def _parse_part(spelling: str, text: str) -> Part:
         return Part(component, component.defaults)
     if not component.arguments:
         raise StrategyError(f"strategy {text!r}: {name} takes no size; write {name!r}")
-    form = f"{name}:{'x'.join(argument.upper() for argument in component.arguments)}"
+    form = f"{name}:{component.sizes}"
     if not re.fullmatch(r"[0-9]+(x[0-9]+)*", sizes_text):
         raise StrategyError(f"strategy {text!r}: {sizes_text!r} is not a size; write {name!r} or {form}")
     sizes = tuple(int(size) for size in sizes_text.split("x"))

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable
 
 from attnprof.record import Record
+from attnprof.report.listing import csv_text, json_text
 from attnprof.report.rows import COLUMNS, tidy_row
 
 
 def to_csv(records: Iterable[Record]) -> str:
-    """A header and a row a case (RFC 4180, lines ending in LF); an absent figure is an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(tidy_row(record) for record in records)
-    return text.getvalue()
+    """A row a case; an absent figure is an empty field."""
+    return csv_text(COLUMNS, map(tidy_row, records))
 
 
 def to_json(records: Iterable[Record]) -> str:
     """An array of the same rows; an absent figure is null."""
-    return json.dumps([tidy_row(record) for record in records], indent=1) + "\n"
+    return json_text(map(tidy_row, records))

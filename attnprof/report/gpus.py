@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -14,6 +11,7 @@ from rich.text import Text
 
 from attnprof.catalogue import Card
 from attnprof.report.grid import Column, Grid, Row, to_markdown_lines, to_rich
+from attnprof.report.listing import csv_text, json_text
 from attnprof.units import format_bytes
 
 _COLUMNS = (
@@ -37,15 +35,11 @@ def cards_markdown(cards: Sequence[Card]) -> str:
 
 def cards_csv(cards: Sequence[Card]) -> str:
     """Every field of `catalogue.Card`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(_fields(cards[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(_fields, cards))
-    return text.getvalue()
+    return csv_text(_fields(cards[0]), map(_fields, cards))
 
 
 def cards_json(cards: Sequence[Card]) -> str:
-    return json.dumps([_fields(card) for card in cards], indent=1) + "\n"
+    return json_text(map(_fields, cards))
 
 
 def _fields(card: Card) -> dict[str, object]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +13,7 @@ from attnprof.plan import Workload
 from attnprof.record import Outcome, Source
 from attnprof.report.emulated import card_text
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
+from attnprof.report.listing import csv_text, json_text
 from attnprof.report.summary import OUTCOME_WORDS
 from attnprof.thresholds import Axis, Threshold
 from attnprof.units import format_bytes
@@ -74,15 +72,11 @@ _FIELDS: dict[str, Callable[[Threshold], Any]] = {
 
 
 def limits_csv(thresholds: Sequence[Threshold]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(_FIELDS), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(_row_of, thresholds))
-    return text.getvalue()
+    return csv_text(_FIELDS, map(_row_of, thresholds))
 
 
 def limits_json(thresholds: Sequence[Threshold]) -> str:
-    return json.dumps([_row_of(threshold) for threshold in thresholds], indent=1) + "\n"
+    return json_text(map(_row_of, thresholds))
 
 
 def limits_table(thresholds: Sequence[Threshold]) -> RenderableType:
