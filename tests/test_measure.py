@@ -40,6 +40,17 @@ def test_every_pass_has_its_numbers(runner):
     assert found.kernel.refused == {"flash": "query/key and value dims differ"}
 
 
+def test_the_state_of_the_host_is_told_between_cases(runner):
+    before = runner.measure(case("naive", side=8)).measurement.memory
+    survey = runner.survey()
+    assert 0 < survey.free_bytes < survey.total_bytes
+    for refused in survey.kernels.values():
+        assert refused == {"flash": "", "cudnn": "CUDA only", "efficient": "CUDA only", "math": ""}
+    assert bool(survey.no_cuda) != torch.cuda.is_available()
+    after = runner.measure(case("naive", side=8)).measurement.memory
+    assert (before.peak_allocated_bytes, before.step_bytes) == (after.peak_allocated_bytes, after.step_bytes)
+
+
 def test_naive_peak_is_the_sum_of_its_tensors(runner):
     memory = runner.measure(case("naive", side=24)).measurement.memory
     c, e = 128, 16

@@ -14,6 +14,7 @@ from attnprof.errors import WorkerError
 from attnprof.measure.runner import Runner
 from attnprof.record import Outcome
 from attnprof.settings import Settings
+from attnprof.survey import Holder, Survey
 
 PREAMBLE = """
 import json, os, signal, subprocess, sys, time
@@ -41,6 +42,21 @@ def test_an_answer_and_its_phases():
         result = one.measure(case(), entered.append)
         assert one.environment["device"] == "auto"
     assert (result.outcome, result.measurement.notes, entered) == (Outcome.COMPLETED, ("ok",), ["memory"])
+
+
+def test_a_survey_and_one_that_fails():
+    body = """
+    if request["verb"] == "survey":
+        send(event="done", retires=False, free_bytes=1, total_bytes=2, kernels={"fp32": {"math": ""}},
+             holders=[{"pid": 3, "name": "python", "held_bytes": None}], unnamed="", no_cuda="no driver")
+    """
+    with runner(body) as one:
+        one.open()
+        told = one.survey()
+    assert told == Survey(1, 2, {"fp32": {"math": ""}}, (Holder(3, "python", None),), "", "no driver")
+    broken = runner("print('no memory', file=sys.stderr, flush=True); sys.exit(1)")
+    with broken, pytest.raises(WorkerError, match="state could not be measured: exit code 1: no memory"):
+        broken.survey()
 
 
 def test_a_crash_costs_one_case_and_the_worker_is_replaced(tmp_path):

@@ -14,9 +14,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from attnprof.measure.device import Reading, RealDevice, common_environment
-from attnprof.measure.limits import ResidentPeak, limit_process, spare_bytes
+from attnprof.measure.kernels import kernel_refusals
+from attnprof.measure.limits import ResidentPeak, available_bytes, holders, limit_process, spare_bytes, total_bytes
 from attnprof.measure.work import step_flops
 from attnprof.plan import Case, Workload
+from attnprof.survey import Survey
 
 
 class CpuDevice(RealDevice):
@@ -44,6 +46,10 @@ class CpuDevice(RealDevice):
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "allocator": {name: os.environ[name] for name in sorted(os.environ) if name.startswith("MALLOC_")},
         }
+
+    def survey(self) -> Survey:
+        kernels = kernel_refusals(self.name)
+        return Survey(available_bytes(), total_bytes(), kernels, holders(), no_cuda=_why_no_cuda())
 
     def limit(self, budget_bytes: int | None) -> int:
         spare = spare_bytes()
@@ -86,6 +92,16 @@ def _allocations(profiler: profile) -> list[int]:
     events: list[Any] = profiler.profiler.kineto_results.events()
     events = [event for event in events if event.name() == "[memory]"]
     return [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+
+
+def _why_no_cuda() -> str:
+    if torch.cuda.is_available():
+        return ""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except Exception as error:  # RuntimeError, or AssertionError from a build for the CPU alone
+        return str(error)
+    return "torch.cuda.is_available() is False"
 
 
 def _processor_name() -> str:

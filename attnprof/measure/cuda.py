@@ -8,12 +8,14 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import torch
 
+from attnprof.measure import nvml
 from attnprof.measure.device import Reading, RealDevice, common_environment
+from attnprof.measure.kernels import kernel_refusals
+from attnprof.survey import Survey
 
 
 class CudaDevice(RealDevice):
@@ -50,6 +52,13 @@ class CudaDevice(RealDevice):
             },
             "allocator": {name: os.environ[name] for name in settings if name in os.environ},
         }
+
+    def survey(self) -> Survey:
+        kernels = kernel_refusals(self.name)
+        self.clean()
+        free, total = torch.cuda.mem_get_info(self._index)
+        holders, unnamed = nvml.holders(self._uuid())
+        return Survey(free, total, kernels, holders, unnamed)
 
     def limit(self, budget_bytes: int | None) -> int:
         total = torch.cuda.get_device_properties(self._index).total_memory
@@ -101,11 +110,14 @@ class CudaDevice(RealDevice):
 
     def _used_bytes(self) -> int:
         """By this process, where NVML tells it apart; else by everybody on the device."""
-        own = _nvml_process_bytes(self._index)
+        own = nvml.own_bytes(self._uuid())
         if own is not None:
             return own
         free, total = torch.cuda.mem_get_info(self._index)
         return total - free
+
+    def _uuid(self) -> str:
+        return f"GPU-{torch.cuda.get_device_properties(self._index).uuid}"
 
 
 def _cudnn_version() -> int | None:
@@ -115,36 +127,10 @@ def _cudnn_version() -> int | None:
         return None
 
 
-@lru_cache(maxsize=1)
-def _nvml() -> Any:
-    """The optional nvidia-ml-py, started; None without it or without a driver."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # not installed, or its own error for a missing driver library
-        return None
-    return pynvml
-
-
-def _nvml_process_bytes(index: int) -> int | None:
-    nvml = _nvml()
-    if nvml is None:
-        return None
-    try:
-        uuid = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
-        processes = nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByUUID(uuid))
-    except nvml.NVMLError:  # a card that it does not serve
-        return None
-    used: list[int | None] = [process.usedGpuMemory for process in processes if process.pid == os.getpid()]
-    return used[0] if used else None
-
-
 def _driver_version() -> str:
-    nvml = _nvml()
-    if nvml is not None:
-        version = nvml.nvmlSystemGetDriverVersion()
-        return version.decode() if isinstance(version, bytes) else str(version)
+    version = nvml.driver_version()
+    if version is not None:
+        return version
     # The driver library itself tells the newest CUDA that it supports.
     supported = ctypes.c_int()
     try:

@@ -13,6 +13,7 @@ import torch
 
 from attnprof import __version__
 from attnprof.record import Source
+from attnprof.survey import Survey
 from attnprof.units import format_bytes
 
 # An allocation that was refused, in the words of torch and the libraries under it.
@@ -63,6 +64,9 @@ class Device(Protocol):
 
     def environment(self) -> dict[str, Any]:
         """What must agree for two records to be compared."""
+
+    def survey(self) -> Survey:
+        """What there is of it, and who has it."""
 
     def limit(self, budget_bytes: int | None) -> int:
         """Enforce the budget, or without one what the device can spare; returns it in bytes."""

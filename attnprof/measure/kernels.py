@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.backends import cuda as backends
 from torch.nn.attention import SDPBackend
 
+from attnprof.measure.work import DTYPES
 from attnprof.record import Kernel
 
 _NAMES = {
@@ -26,6 +27,7 @@ _NAMES = {
     SDPBackend.ERROR: "none",
 }
 
+_KERNELS = ("flash", "cudnn", "efficient", "math")
 _FLASH_MAX_HEAD_DIM = 256
 
 # From the sentences of ATen's native/transformers/cuda/sdp_utils.cpp and sdp_utils_cpp.h to short phrases.
@@ -83,6 +85,23 @@ def chosen_kernel(query: Tensor, key: Tensor, value: Tensor, scale: float | None
     else:
         refused = {} if name == "flash" else {"flash": _cpu_flash_refusal(query, key, value)}
     return Kernel(name, {kernel: why for kernel, why in refused.items() if kernel != name})
+
+
+def kernel_refusals(device_name: str) -> dict[str, dict[str, str]]:
+    """For each dtype, why each kernel cannot run the block here, laid out as it likes best; "" where it can."""
+    found = {}
+    for dtype_name in ("fp32", "fp16", "bf16"):
+        # Equal head dims and whole rows, as `sdpa-pad` passes them for 128 channels.
+        rows = torch.empty(1, 1, 64, 128, dtype=DTYPES[dtype_name], device=device_name)
+        try:
+            rows.zero_()
+        except RuntimeError:  # no kernel image at all: ATen would choose one all the same
+            found[dtype_name] = dict.fromkeys(_KERNELS, "not in this torch build")
+            continue
+        elsewhere = {} if rows.is_cuda else {"cudnn": "CUDA only", "efficient": "CUDA only"}
+        refused = {**elsewhere, **chosen_kernel(rows, rows, rows, scale=1.0).refused}
+        found[dtype_name] = {kernel: refused.get(kernel, "") for kernel in _KERNELS}
+    return found
 
 
 def _cuda_refusals(query: Tensor, key: Tensor, value: Tensor) -> dict[str, str]:

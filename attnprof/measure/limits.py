@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import psutil
 
+from attnprof.survey import Holder
+
 _SPARE_SHARE = 0.9  # of what is available: the rest stays for everybody else
+_NOTABLE_SHARE = 0.05  # of the total, from which a process is worth naming
 _SLACK_BYTES = 256 * 2**20  # library buffers, thread stacks and heap fragments beside torch's requests
 
 
 def available_bytes() -> int:
     """What can be allocated here without swapping, the limits of a container included."""
-    return min([psutil.virtual_memory().available, *_cgroup_headrooms()])
+    return min([psutil.virtual_memory().available, *(max(0, limit - used) for limit, used in _cgroups())])
+
+
+def total_bytes() -> int:
+    """Of this host, or what a container may take of it."""
+    return min([psutil.virtual_memory().total, *(limit for limit, _ in _cgroups())])
 
 
 def spare_bytes() -> int:
     """What one case may take without endangering the host."""
     return int(available_bytes() * _SPARE_SHARE)
+
+
+def holders() -> tuple[Holder, ...]:
+    """Other processes that hold a notable part of the memory, the largest first."""
+    notable_bytes, own = total_bytes() * _NOTABLE_SHARE, (os.getpid(), os.getppid())
+    found = []
+    for process in psutil.process_iter(["name", "memory_info"]):
+        memory = process.info["memory_info"]  # None: another user's, and not told
+        if memory is not None and memory.rss >= notable_bytes and process.pid not in own:
+            found.append(Holder(process.pid, process.info["name"] or "", memory.rss))
+    return tuple(sorted(found, key=lambda holder: -(holder.held_bytes or 0)))
 
 
 def limit_process(extra_bytes: int) -> None:
@@ -63,13 +83,14 @@ def _status_bytes(field: str) -> int:
     raise OSError(f"no {field} in /proc/self/status")
 
 
-def _cgroup_headrooms() -> list[int]:
+def _cgroups() -> list[tuple[int, int]]:
+    """Limit and usage of each that limits this process."""
     root = Path("/sys/fs/cgroup")
     files = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
-    headrooms = []
+    found = []
     for limit, usage in files:
         try:
-            headrooms.append(int((root / limit).read_text()) - int((root / usage).read_text()))
+            found.append((int((root / limit).read_text()), int((root / usage).read_text())))
         except (OSError, ValueError):  # no such cgroup version here, or "max"
             continue
-    return [max(0, headroom) for headroom in headrooms]
+    return found

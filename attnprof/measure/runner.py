@@ -22,6 +22,7 @@ from attnprof.errors import WorkerError
 from attnprof.plan import Case
 from attnprof.record import Measurement, Outcome, Result, Source
 from attnprof.settings import Settings
+from attnprof.survey import Survey
 
 _START_SECONDS = 120.0  # importing torch from a cold network disk takes a while
 _POLL_SECONDS = 0.25
@@ -109,14 +110,18 @@ class Runner:
             WorkerError: it cannot be measured.
         """
         if dtype not in self._rates:
-            try:
-                answer = self._opened().ask({"verb": "rate", "dtype": dtype}, _START_SECONDS)
-            except (_DiedError, _TimedOutError) as error:
-                self._drop()
-                reason = error.reason if isinstance(error, _DiedError) else "no answer"
-                raise WorkerError(f"the device's matrix-product rate could not be measured: {reason}") from None
+            answer = self._told({"verb": "rate", "dtype": dtype}, "matrix-product rate")
             self._rates[dtype] = float(answer["flops_per_second"])
         return self._rates[dtype]
+
+    def survey(self) -> Survey:
+        """The state of the device at this moment.
+
+        Raises:
+            WorkerError: it cannot be told.
+        """
+        answer = self._told({"verb": "survey"}, "state")
+        return Survey.from_json({name: value for name, value in answer.items() if name not in ("event", "retires")})
 
     def measure(self, case: Case, enter: Callable[[str], None] = lambda _: None) -> Result:
         """Measure a case; a crash, a hang or an out-of-memory is its outcome.
@@ -142,6 +147,18 @@ class Runner:
         if answer.get("retires"):
             self._drop()
         return Result.from_json(answer)
+
+    def _told(self, request: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+        """The answer to a request that is no case."""
+        try:
+            answer = self._opened().ask(request, _START_SECONDS)
+        except (_DiedError, _TimedOutError) as error:
+            self._drop()
+            reason = error.reason if isinstance(error, _DiedError) else "no answer"
+            raise WorkerError(f"the device's {what} could not be measured: {reason}") from None
+        if answer.get("retires"):
+            self._drop()
+        return answer
 
     def _raise_if_stopped(self) -> None:
         if self._stopped:
