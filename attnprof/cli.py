@@ -183,7 +183,7 @@ def strategies(format: _Format = "table") -> None:
 
 @app.command()
 def doctor() -> None:
-    """Say what attnprof can do here: torch, the device, what CUDA takes on it, and emulation."""
+    """Say what attnprof can do here: torch, the device, its memory and kernels, emulation; and what to do about it."""
     from rich.table import Table
     from rich.text import Text
 
@@ -198,6 +198,8 @@ def doctor() -> None:
             Text(finding.topic if finding.topic != topic else "", style="bold"),
             Text(finding.text, style="" if finding.fine else "red"),
         )
+        if finding.action:
+            line.add_row("", Text(f"-> {finding.action}", style="bold"))
         _console().print(line)
         topic = finding.topic
 

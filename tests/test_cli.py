@@ -261,7 +261,7 @@ def test_the_doctor_tries_what_it_says():
     done = attnprof_command("doctor")
     assert done.returncode == 0, done.stderr
     topics = [line.split()[0] for line in done.stdout.splitlines() if line[:1] != " "]
-    assert topics[:2] == ["torch", "device"]
+    assert topics[:4] == ["torch", "device", "memory", "kernels"]
     assert "emulation" in topics
     assert max(map(len, done.stdout.splitlines())) <= 80
 

@@ -337,6 +337,6 @@ def test_two_processes_build_it_at_once(on_card, tmp_path):
 def test_a_broken_compiler_is_one_line(on_card, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CC", "false")
-    with pytest.raises(EmulationError, match="the emulated device cannot be compiled: false"):
+    with pytest.raises(EmulationError, match=r"cannot be compiled: false: exit code 1; install gcc .*, or set CC"):
         on_card("t4")
     assert not list(tmp_path.rglob("building-*"))

@@ -189,6 +189,10 @@ def _run(*command: str | Path) -> str:
     except OSError as error:
         raise EmulationError(f"cannot run {command[0]}: {error.strerror}; set CC to a C compiler") from None
     if done.returncode:
-        words = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
-        raise EmulationError(f"the emulated device cannot be compiled: {command[0]}: {words}")
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        words = next((line for line in said if "error" in line), said[-1])
+        raise EmulationError(
+            f"the emulated device cannot be compiled: {command[0]}: {words}; install gcc with the C library's "
+            f"headers (build-essential), or set CC to another compiler"
+        )
     return done.stdout
