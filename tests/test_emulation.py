@@ -176,7 +176,21 @@ def test_chunked_forward_by_hand(measure_on):
     _, x, projection, _ = naive_tensors()
     memory = measure_on("t4", "chunked").measurement.memory
     tile = 32 * MIB  # 2048 rows of 4096 scores
-    assert memory.step_bytes == blocks(projection, projection, x, x, tile, 2048 * 128 * 4) + WORKSPACE * (not KEPT)
+    # What is attended to is the input itself.
+    assert memory.step_bytes == blocks(projection, projection, x, tile, 2048 * 128 * 4) + WORKSPACE * (not KEPT)
+
+
+def test_chunked_training_by_hand(measure_on):
+    n = 512 * 512
+    memory = measure_on("t4", "chunked", mode="train", side=512).measurement.memory
+    x, projection, row, tile = 128 * n * 4, 16 * n * 4, n * 4, 32 * n * 4  # 32 rows of n scores
+    part, score = 32 * 128 * 4, 32 * 4
+    # In backward, beside the input and the output's gradient: the output, the gradient of the value that becomes
+    # the input's, query and key and their gradients, and two tiles; of these some rows of the output's gradient,
+    # made anew before the last ones go, and a sum a row.
+    lasting = blocks(x, x, *[projection] * 4, row, tile, tile, part, part, score)
+    assert memory.step_bytes == lasting + WORKSPACE * (not KEPT)
+    assert memory.peak_allocated_bytes < 5.2 * x
 
 
 # ---- kernels ------------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from attnprof.attention.tiles import exact_dtype, pieces
 
 
 class Projections:
@@ -80,6 +83,10 @@ class Projections:
         """`gamma * attended + x` in one kernel and in the layout of x; (B, C, N) -> (B, C, H, W)."""
         return torch.addcmul(self.x, self.gamma, attended.view(self.x.shape))
 
+    def residual_of_rows(self, rows: Tensor) -> Tensor:
+        """The same for (B, N, C), with a gradient that is laid out in rows at once; no double backward."""
+        return _RowsResidual.apply(self.x, self.gamma, rows)  # type: ignore[no-untyped-call,no-any-return]
+
     def _rows(self, conv: nn.Module, dim: int, pool: int) -> Tensor:
         if _is_plain(conv) and pool == 1:
             return _row_product(conv, self.x, dim)
@@ -95,6 +102,33 @@ class Projections:
     def _pooled(self, maps: Tensor) -> Tensor:
         # ceil_mode: at an odd size the last row and column pool what is left instead of being lost.
         return F.max_pool2d(maps, self.pool, ceil_mode=True) if self.pool > 1 else maps
+
+
+class _RowsResidual(torch.autograd.Function):
+    """x (B, C, H, W), gamma (1,), rows (B, N, C) -> gamma * rows^T + x.
+
+    Autograd's own would form gamma * dy in the layout of x, its copy in rows, and dy * rows for the gradient of
+    gamma: two maps more.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gamma: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(gamma, rows)
+        attended = rows.transpose(1, 2).view(x.shape)
+        return torch.addcmul(x, gamma.to(x.dtype), attended.to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        gamma, rows = ctx.saved_tensors
+        slope = grad.flatten(2).transpose(1, 2)  # (B, N, C)
+        grad_rows = torch.empty_like(rows)
+        dot = torch.zeros((), device=grad.device, dtype=exact_dtype(rows.dtype))
+        for image in range(len(rows)):
+            for piece in pieces(rows[image].t()):
+                grad_rows[image, piece] = slope[image, piece] * gamma
+                dot += (slope[image, piece] * rows[image, piece]).sum(dtype=dot.dtype)
+        return grad, dot.to(gamma.dtype).view(gamma.shape), grad_rows
 
 
 def _product(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def sdpa_pad(p: Projections) -> tuple[Tensor, None]:
     value_dim = _aligned(-(-channels // heads))
     flash = x.device.type == "cpu" or _compute_dtype(x) in (torch.float16, torch.bfloat16)
     query_dim = max(value_dim, _aligned(p.reduced)) if flash else _aligned(p.reduced)
-    return p.residual(_attend(p, query_dim, value_dim)), None
+    return p.residual_of_rows(_attend(p, query_dim, value_dim)), None
 
 
 def sdpa_split(p: Projections) -> tuple[Tensor, None]:
@@ -57,11 +57,11 @@ def sdpa_split(p: Projections) -> tuple[Tensor, None]:
         The block's output (B, C, H, W); there is no attention map.
     """
     dim = _aligned(p.reduced)
-    return p.residual(_attend(p, dim, dim)), None
+    return p.residual_of_rows(_attend(p, dim, dim)), None
 
 
 def _attend(p: Projections, query_dim: int, value_dim: int) -> Tensor:
-    """Attention with the value split into heads of `value_dim` columns; (B, C, N), a view of rows.
+    """Attention with the value split into heads of `value_dim` columns; (B, N, C).
 
     All is projected into rows at once, and the fused kernels leave rows, so that nothing of the size of a
     map exists twice.
@@ -74,7 +74,7 @@ def _attend(p: Projections, query_dim: int, value_dim: int) -> Tensor:
     value = p.value_rows(heads * value_dim)
     value = value.view(*value.shape[:2], heads, value_dim).transpose(1, 2)  # (B, heads, M, value_dim)
     out = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, heads, N, value_dim)
-    return out.transpose(1, 2).flatten(2)[:, :, :channels].transpose(1, 2)
+    return out.transpose(1, 2).flatten(2)[:, :, :channels]
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:

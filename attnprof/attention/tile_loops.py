@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from attnprof.attention.tiles import Tile, piece_elements
+from attnprof.attention.tiles import Tile, chunks, exact_dtype, pieces
 
 _LOG2_E = math.log2(math.e)  # exp2 is four times faster than exp on the CPU, and no slower elsewhere
 
@@ -59,9 +58,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, tile: Tile, needs_lse: boo
     out = value.new_empty(batch, value.shape[1], n_queries)
     lse = query.new_empty(batch, n_queries, dtype=exact_dtype(query.dtype)) if needs_lse else None
     buffer = _Buffer(query, tile)
-    for images in _chunks(batch, tile.images):
+    for images in chunks(batch, tile.images):
         q, k, v = query[images].transpose(1, 2), key[images], _rows(value[images])
-        for rows in _chunks(n_queries, tile.queries):
+        for rows in chunks(n_queries, tile.queries):
             attended, row_lse = _attend_rows(q[:, rows], k, v, tile.keys, buffer, needs_lse)
             out[images, :, rows] = attended.transpose(1, 2)
             if lse is not None and row_lse is not None:
@@ -79,7 +78,7 @@ def _attend_rows(
     needs_lse |= step < n_keys  # by which parts are merged
     merged: Tensor | None = None
     merged_lse: Tensor | None = None
-    for columns in _chunks(n_keys, step):
+    for columns in chunks(n_keys, step):
         scores = buffer.product(q, k[:, :, columns])
         top = scores.amax(-1) if needs_lse else None
         weights = torch.softmax(scores, -1, out=scores)
@@ -116,9 +115,9 @@ def backward_by_rows(
     sum_key, sum_value = (torch.zeros_like(t, dtype=exact_dtype(t.dtype)) for t in (key, value))
     dots = query.new_empty(batch, n_queries, dtype=exact_dtype(query.dtype))
     weights_buffer, slopes_buffer = _Buffer(query, tile), _Buffer(query, tile)
-    for images in _chunks(batch, tile.images):
+    for images in chunks(batch, tile.images):
         q, k, v, g = query[images], key[images], value[images], grad[images]
-        for rows in _chunks(n_queries, tile.queries):
+        for rows in chunks(n_queries, tile.queries):
             q_rows, g_rows = q[:, :, rows], g[:, :, rows]
             weights = weights_buffer.product(q_rows.transpose(1, 2), k)
             torch.softmax(weights, -1, out=weights)
@@ -150,18 +149,18 @@ def backward_by_keys(
     grad_query, grad_key, grad_value = (t.new_empty(t.shape) for t in (query, key, value))
     weights_buffer, slopes_buffer = _Buffer(query, tile), _Buffer(query, tile)
     row_dot = _row_dot(grad, out, lse.dtype)
-    for images in _chunks(batch, tile.images):
+    for images in chunks(batch, tile.images):
         q, k, g = query[images], key[images], grad[images]
         k_rows, q_rows, g_rows = k.transpose(1, 2), _rows(q), _rows(g)
         image_lse, image_dot = lse[images].unsqueeze(1), row_dot[images].unsqueeze(1)
         sum_query = torch.zeros_like(q, dtype=lse.dtype)
-        for columns in _chunks(key.shape[2], tile.keys):
+        for columns in chunks(key.shape[2], tile.keys):
             v_rows = value[images, :, columns].transpose(1, 2)
             if matrix is not None:
                 v_rows = v_rows @ matrix[0].t() + matrix[1]
             sum_key: Tensor | None = None
             sum_value: Tensor | None = None
-            for rows in _chunks(n_queries, tile.queries):
+            for rows in chunks(n_queries, tile.queries):
                 weights = weights_buffer.product(k_rows[:, columns], q[:, :, rows])
                 weights.sub_(image_lse[:, :, rows]).mul_(_LOG2_E).exp2_()
                 slopes = slopes_buffer.product(v_rows, g[:, :, rows])
@@ -176,16 +175,6 @@ def backward_by_keys(
         grad_query[images] = sum_query
         del q_rows, g_rows, sum_query
     return grad_query, grad_key, grad_value, row_dot.sum()
-
-
-def pieces(matrix: Tensor) -> Iterator[slice]:
-    """Columns of a (C, M) matrix, as many at a time as make a tile."""
-    return _chunks(matrix.shape[1], max(1, piece_elements(matrix.device) // matrix.shape[0]))
-
-
-def exact_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What sums over tiles are kept in."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 def _row_dot(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
@@ -212,8 +201,3 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
 
 def _plus(total: Tensor | None, part: Tensor) -> Tensor:
     return part.to(exact_dtype(part.dtype)) if total is None else total.add_(part)
-
-
-def _chunks(length: int, step: int) -> Iterator[slice]:
-    for start in range(0, length, step):
-        yield slice(start, min(start + step, length))

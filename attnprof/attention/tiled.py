@@ -31,8 +31,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attnprof.attention.projections import Projections
-from attnprof.attention.tile_loops import attend, backward_by_keys, backward_by_rows, exact_dtype, pieces
-from attnprof.attention.tiles import Tile, row_tile, tall_tile
+from attnprof.attention.tile_loops import attend, backward_by_keys, backward_by_rows
+from attnprof.attention.tiles import Tile, exact_dtype, pieces, row_tile, tall_tile
 
 
 def chunked(p: Projections, queries: int | None = None) -> tuple[Tensor, None]:

@@ -1,8 +1,9 @@
-"""How large a tile of the N x M score matrix should be on this device."""
+"""How large a tile of the N x M score matrix should be on this device, and going over what is larger in pieces."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -59,8 +60,22 @@ def tall_tile(query: Tensor, key: Tensor, sizes: tuple[int, int] | None) -> Tile
     return Tile(_images(budget, rows * columns, batch), rows, columns)
 
 
-def piece_elements(device: torch.device) -> int:
-    """Of a map that is worked on piece by piece: as large as a tile."""
+def pieces(matrix: Tensor) -> Iterator[slice]:
+    """Columns of a (C, M) matrix, as many at a time as make a tile."""
+    return chunks(matrix.shape[1], max(1, _piece_elements(matrix.device) // matrix.shape[0]))
+
+
+def exact_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What sums over tiles are kept in."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def chunks(length: int, step: int) -> Iterator[slice]:
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))
+
+
+def _piece_elements(device: torch.device) -> int:
     return (_CUDA_TILE_BYTES if device.type == "cuda" else _cpu_tile_bytes()) // 4
 
 

@@ -127,8 +127,8 @@ def _cuda_refusals(query: Tensor, key: Tensor, value: Tensor) -> dict[str, str]:
 def _overheard(question: Callable[[], bool], device: torch.device) -> tuple[bool, str]:
     """The answer, and what was said: these questions warn from C++, past Python, to stderr.
 
-    They are asked in a thread of their own, since torch holds back the warnings of a thread that is
-    inside one of its functions, as an observer is.
+    They are asked in a thread of their own: in one that is inside an autograd function they become
+    Python's warnings.
     """
     answers = []
 
