@@ -86,6 +86,16 @@ class Card:
             )
         return changed
 
+    def flops_per_second(self, dtype: str) -> float:
+        """The vendor's peak of a product, float32 without TF32, as PyTorch has it by default."""
+        fp32 = self.fp32_tflops * 1e12
+        if dtype == "float64":
+            return fp32 / 2 if self.compute_capability in ("6.0", "7.0", "8.0", "9.0") else fp32 / 32
+        # Pascal's tensor-less half precision is twice as fast; bfloat16 is computed in float32 before Ampere.
+        halved = self.fp16_tensor_tflops * 1e12 if self.fp16_tensor_tflops else 2 * fp32
+        native = dtype == "float16" or (dtype == "bfloat16" and float(self.compute_capability) >= 8)
+        return halved if native else fp32
+
     def description(self) -> str:
         """For the emulated device: every field of `Card` in emulation/native/emulator.h."""
         fields = (

@@ -1,6 +1,7 @@
 """The command line: the only place that prints results and exits.
 
-Exit codes: 0 done, 1 measuring failed, 2 bad input, 130 interrupted (143 terminated).
+Exit codes: 0 done, 1 measuring failed, 2 bad input, 3 nothing fits (`recommend`), 130 interrupted (143
+terminated).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import typer
 
 from attnprof import __version__
 from attnprof.errors import AttnprofError
-from attnprof.request import KNOWN_DTYPES, LimitsRequest, Request, SweepRequest
+from attnprof.request import KNOWN_DTYPES, LimitsRequest, RecommendRequest, Request, SweepRequest
 
 _FORMATS = ("table", "csv", "json", "markdown")
+_ANSWER_FORMATS = ("table", "json", "markdown")
+_NOTHING_FITS = 3
 # The base of typer's own usage errors, which has moved between its versions.
 _UsageError: type[Any] = typer.BadParameter.__mro__[2]
 
@@ -155,6 +158,54 @@ def limits(
 
 
 @app.command()
+def recommend(
+    hw: Annotated[str, typer.Option(help="Feature-map size: 64 or 64x96.")] = RecommendRequest.hw,
+    batch: Annotated[str, typer.Option(help="Batch size.")] = RecommendRequest.batch,
+    channels: Annotated[str, typer.Option(help="Channel count.")] = RecommendRequest.channels,
+    mode: Annotated[str, typer.Option(help="forward or train.")] = RecommendRequest.mode,
+    dtype: _Dtype = RecommendRequest.dtype,
+    margin: Annotated[str, typer.Option(help="What is to stay free: 10% or 1GiB.")] = RecommendRequest.margin,
+    allow_approximate: Annotated[
+        bool, typer.Option("--allow-approximate", help="Rank lower precision and fewer keys with the exact.")
+    ] = RecommendRequest.allow_approximate,
+    records: Annotated[
+        str | None, typer.Option("--from", help="Answer from a file of records; run nothing.")
+    ] = RecommendRequest.records,
+    strategy: _Strategy = RecommendRequest.strategy,
+    reduction: _Reduction = RecommendRequest.reduction,
+    device: _Device = RecommendRequest.device,
+    gpu: _Gpu = RecommendRequest.gpu,
+    context: _Context = RecommendRequest.context,
+    budget: _Budget = RecommendRequest.budget,
+    timeout: _Timeout = RecommendRequest.timeout,
+    seed: _Seed = RecommendRequest.seed,
+    out: _Out = RecommendRequest.out,
+    resume: _Resume = False,
+    format: Annotated[str, typer.Option(help="What goes to stdout: table, json, markdown.")] = "table",
+) -> None:
+    """Say which variant to use for a workload on this device, a card or within a budget, and why.
+
+    Runs every candidate here, or with --gpu on an emulated card. Exit code 3: nothing fits.
+    """
+    options = {name: value for name, value in locals().items() if name != "format"}
+    if format not in _ANSWER_FORMATS:
+        raise AttnprofError(f"format: {format!r} is not one of {', '.join(_ANSWER_FORMATS)}")
+    _recommend(RecommendRequest(**options), format)
+
+
+@app.command()
+def snippet(strategy: Annotated[str, typer.Argument(help="As --strategy takes it, such as sdpa-pad.")]) -> None:
+    """Print code that puts a strategy in the place of your block, with its weights."""
+    from attnprof.attention.registry import StrategyError
+    from attnprof.recommend.snippet import snippet as code_for
+
+    try:
+        typer.echo(code_for(strategy))
+    except StrategyError as error:
+        raise AttnprofError(str(error)) from None
+
+
+@app.command()
 def gpus(format: _Format = "table") -> None:
     """List the GPUs that --gpu can emulate."""
     from attnprof.catalogue import catalogue
@@ -254,6 +305,34 @@ def _limits(request: LimitsRequest, csv_path: str | None, output: str) -> None:
     forms = {"table": limits_table, "csv": limits_csv, "json": limits_json, "markdown": limits_markdown}
     _report(found, forms, output, csv_path, path)
     _raise_again(ending, path, f"{len(found)} of {total} searches")
+
+
+def _recommend(request: RecommendRequest, output: str) -> None:
+    from attnprof.progress import recommend_progress_on_stderr
+    from attnprof.recommend.from_file import recommend_from_file
+    from attnprof.recommend.from_runs import recommend_from_runs
+    from attnprof.report.recommend import recommendation_json, recommendation_markdown, recommendation_table
+
+    plan = request.plan()
+    if request.records is not None:
+        found = recommend_from_file(request, plan, Path(request.records))
+    else:
+        path = request.path()
+        with _surviving() as ending, recommend_progress_on_stderr(plan) as progress, ExitStack() as stack:
+            [runner], file = _opened(request, path, stack, progress.tell)
+            found = recommend_from_runs(request, plan, runner, request.runner_of, file, progress)
+        for error in ending:
+            if path.exists():
+                _raise_again([error], path, "some of its runs")
+            raise error
+    if output == "table":
+        _console().print(recommendation_table(found))
+    else:
+        sys.stdout.write({"json": recommendation_json, "markdown": recommendation_markdown}[output](found))
+    if request.records is None:
+        _note(f"records: {path}")
+    if found.ranking.pick is None:
+        raise typer.Exit(_NOTHING_FITS)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from attnprof.errors import AttnprofError
 from attnprof.measure.runner import Runner
 from attnprof.pipeline import open_for, recorded, side_by_side
 from attnprof.plan import Case, estimated_seconds
@@ -37,8 +38,8 @@ def run_limits(
     Probes that stand in `file` already are not run again.
 
     Raises:
-        AttnprofError: a device is not here, the file is from another environment or other settings, or
-            cannot be written.
+        AttnprofError: a device is not here, has no end of its own and no budget is given; the file is from
+            another environment or other settings, or cannot be written.
     """
     yield from side_by_side(runners, lambda runner: _on_device(axes, strategies, settings, runner, file, listener))
 
@@ -51,37 +52,61 @@ def _on_device(
     file: RecordFile,
     listener: Listener,
 ) -> Iterator[Threshold]:
-    card = open_for(runner, settings, file)
-    known = {record.case: record for record in tuple(file.records) if record.card == card}
-    capacity = _capacity_bytes(runner, settings)
-
-    def probe(case: Case) -> Record:
-        if case not in known:
-            listener.probing(case, card)
-            known[case] = recorded(case, runner.measure(case), runner, settings)
-            file.append(known[case])
-        return known[case]
-
-    def untried(case: Case) -> str:
-        if case.unsupported_reason:
-            return case.unsupported_reason
-        if case in known or runner.source is Source.EMULATED:
-            return ""
-        seconds = estimated_seconds(case, runner.matmul_flops_per_second(case.workload.dtype), 0.0)
-        if seconds <= settings.timeout_seconds:
-            return ""
-        return f"{case.workload} would take about {format_duration(seconds)} (--timeout)"
-
+    open_for(runner, settings, file)
+    search = Searching(runner, settings, listener, file)
     for axis in axes:
         for strategy in strategies:
-            threshold = find_threshold(axis, strategy, capacity, probe, untried)
-            listener.found(threshold)
-            yield threshold
+            yield search.find(axis, strategy)
+
+
+class Searching:
+    """Searches on one device, which is open.
+
+    Raises:
+        AttnprofError: on construction: nothing would end a search here.
+    """
+
+    def __init__(self, runner: Runner, settings: Settings, listener: Listener, file: RecordFile | None = None) -> None:
+        """Args:
+        settings: of every probe.
+        file: where probes are kept, and found instead of being run again.
+        """
+        self._runner, self._settings, self._listener, self._file = runner, settings, listener, file
+        self._card = runner.environment["gpu"] if runner.source is Source.EMULATED else None
+        records = tuple(file.records) if file else ()
+        self._known = {record.case: record for record in records if record.card == self._card}
+        self._capacity_bytes = _capacity_bytes(runner, settings)
+
+    def find(self, axis: Axis, strategy: str) -> Threshold:
+        """The threshold of a strategy."""
+        threshold = find_threshold(axis, strategy, self._capacity_bytes, self._probe, self._untried)
+        self._listener.found(threshold)
+        return threshold
+
+    def _probe(self, case: Case) -> Record:
+        if case not in self._known:
+            self._listener.probing(case, self._card)
+            result = self._runner.measure(case, settings=self._settings)
+            self._known[case] = recorded(case, result, self._runner, self._settings)
+            if self._file is not None:
+                self._file.append(self._known[case])
+        return self._known[case]
+
+    def _untried(self, case: Case) -> str:
+        if case.unsupported_reason:
+            return case.unsupported_reason
+        if case in self._known or self._runner.source is Source.EMULATED:
+            return ""
+        seconds = estimated_seconds(case, self._runner.matmul_flops_per_second(case.workload.dtype), 0.0)
+        if seconds <= self._settings.timeout_seconds:
+            return ""
+        return f"{case.workload} would take about {format_duration(seconds)} (--timeout)"
 
 
 def _capacity_bytes(runner: Runner, settings: Settings) -> int:
     """What a case may take of the device, as near as it is known before."""
     found = runner.environment
-    total = found.get("total_memory_bytes")
-    budget = min(size for size in (settings.budget_bytes, total) if size is not None)
-    return max(1, budget - int(found.get("context_bytes", 0)))
+    sizes = [size for size in (settings.budget_bytes, found.get("total_memory_bytes")) if size is not None]
+    if not sizes:
+        raise AttnprofError("limits: say up to where: --budget 2GB on this machine, or --gpu t4 for an emulated card")
+    return max(1, min(sizes) - int(found.get("context_bytes", 0)))

@@ -17,6 +17,10 @@ DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "fp64": 8}
 DEFAULT_STRATEGIES = (
     "naive", "naive+checkpoint", "chunked", "online", "sdpa", "sdpa-pad", "sdpa-split", "pooled:2",
 )  # fmt: skip
+# What a recommendation chooses from: besides these what lowers precision, and fewer keys.
+RECOMMENDED_STRATEGIES = (
+    *DEFAULT_STRATEGIES, "pooled:2+sdpa-pad", "sdpa-pad+amp", "sdpa-pad+fp16", "chunked+fp16",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

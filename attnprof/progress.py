@@ -31,6 +31,13 @@ def search_progress_on_stderr(searches: int) -> Iterator[SearchProgress]:
 
 
 @contextmanager
+def recommend_progress_on_stderr(plan: Plan) -> Iterator[RecommendProgress]:
+    """A listener for `recommend.from_runs`."""
+    with _bar() as (console, bar):
+        yield RecommendProgress(console, bar, len(plan.cases))
+
+
+@contextmanager
 def _bar() -> Iterator[tuple[Console, Progress]]:
     console = Console(stderr=True, highlight=False)
     bar = Progress(
@@ -129,3 +136,17 @@ class SweepProgress:
 
     def _count(self) -> str:
         return f"{self._done}/{self._cases}"
+
+
+class RecommendProgress(SweepProgress):
+    """The candidates, and then the probes of a search whose number is not known before."""
+
+    def probing(self, case: Case, card: str | None) -> None:
+        where = f"{card}: " if card else ""
+        self._bar.update(self._task, description=f"{where}what else fits: {case}", total=None, count="")
+
+    def found(self, threshold: Threshold) -> None:
+        if not self._console.is_terminal:
+            largest = threshold.axis.text(threshold.largest_ok) if threshold.largest_ok else "none"
+            line = f"{threshold.strategy}, largest {threshold.axis.vary}: {largest} in {threshold.probes} probes"
+            self._console.print(line, soft_wrap=True, markup=False)

@@ -3,6 +3,7 @@
 Schema versions:
     1: first.
     2: the outcome `measured` is `completed`, since an emulated case has it too. 1 is still read.
+    3: `estimate` in a measurement. 1 and 2 are still read.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from typing import IO, Any
 from attnprof.errors import AttnprofError
 from attnprof.plan import Case
 
-SCHEMA = 2
-_READABLE = (1, 2)
+SCHEMA = 3
+_READABLE = (1, 2, 3)
 SPREAD = 0.1  # of a latency: IQR / median, up to which it counts as steady
 _LINE_START = b'{"schema":'
 
@@ -94,6 +95,14 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """Seconds of a whole step where they were not measured as a latency is, and how they came about."""
+
+    seconds: float
+    basis: str
+
+
+@dataclass(frozen=True)
 class Exactness:
     """Largest errors against the plain block in float64 from the workload's own weights and input.
 
@@ -130,6 +139,7 @@ class Measurement:
         matmul_flops_per_second: this device's measured rate of a large product in this dtype.
         passes_seconds: wall time of each pass.
         notes: one line each: warnings, and why a figure is missing.
+        estimate: of the latency, where that was asked for and could not be measured.
     """
 
     memory: Memory | None = None
@@ -140,12 +150,16 @@ class Measurement:
     matmul_flops_per_second: float | None = None
     passes_seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    estimate: Estimate | None = None
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Measurement:
         """Raises TypeError on fields that do not fit."""
         parts: dict[str, Any] = dict(fields)
-        for name, kind in {"memory": Memory, "latency": Latency, "exactness": Exactness, "kernel": Kernel}.items():
+        kinds = {
+            "memory": Memory, "latency": Latency, "exactness": Exactness, "kernel": Kernel, "estimate": Estimate,
+        }  # fmt: skip
+        for name, kind in kinds.items():
             if parts.get(name) is not None:
                 parts[name] = kind(**parts[name])
         if parts.get("latency") is not None:

@@ -20,15 +20,17 @@ from attnprof.plan import (
     DEFAULT_STRATEGIES,
     DTYPE_BYTES,
     MODES,
+    RECOMMENDED_STRATEGIES,
     Plan,
     make_plan,
     parse_names,
     parse_numbers,
     parse_sizes,
 )
+from attnprof.recommend.ranking import Capacity
 from attnprof.settings import Settings
 from attnprof.thresholds import VARY, Axis
-from attnprof.units import parse_bytes
+from attnprof.units import format_bytes, parse_bytes
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Request:
 
     kind: ClassVar[str] = "records"
     memory_only: ClassVar[bool] = False
+    estimates: ClassVar[bool] = False
 
     strategy: str = ",".join(DEFAULT_STRATEGIES)
     mode: str = ",".join(MODES)
@@ -64,6 +67,7 @@ class Request:
             case_seconds=self.case_seconds,
             timeout_seconds=self.timeout,
             memory_only=self.memory_only,
+            estimates=self.estimates,
         )
 
     def cards(self) -> list[Card]:
@@ -89,13 +93,14 @@ class Request:
         Raises:
             AttnprofError: a value that means nothing, or cards cannot be emulated here.
         """
-        cards, settings = self.cards(), self.settings()
-        if not cards:
-            return [Runner(settings)]
+        cards = self.cards()
+        return [self.runner_of(card, tell) for card in cards] if cards else [Runner(self.settings())]
+
+    def runner_of(self, card: Card, tell: Callable[[str], None] = lambda _: None) -> Runner:
+        """One for an emulated card; arguments and errors as of `runners`."""
         from attnprof.emulation import emulating
 
-        on_cuda = replace(settings, device="cuda")
-        return [Runner(on_cuda, environ=emulating(card, tell)) for card in cards]
+        return Runner(replace(self.settings(), device="cuda"), environ=emulating(card, tell))
 
     def path(self) -> Path:
         """Where the records go: `out`, or a new file in the user's state folder.
@@ -153,14 +158,10 @@ class LimitsRequest(Request):
         """One for each combination of what does not vary.
 
         Raises:
-            AttnprofError: a value that means nothing, or no budget where only one can stop the search.
+            AttnprofError: a value that means nothing.
         """
         if self.vary not in VARY:
             raise AttnprofError(f"vary: {self.vary!r} is not one of {', '.join(VARY)}")
-        if self.gpu is None and self.budget is None:
-            raise AttnprofError(
-                "limits: say up to where: --budget 2GB on this machine, or --gpu t4 for an emulated card"
-            )
         smallest = str(self.reduction)
         plan = make_plan(
             sizes=[(1, 1)] if self.vary == "hw" else parse_sizes(self.hw),
@@ -185,6 +186,75 @@ class LimitsRequest(Request):
             raise AttnprofError(f"step: {step} is not a positive whole number")
         # Channels must divide by the reduction.
         return math.lcm(step, self.reduction) if self.vary == "channels" else step
+
+
+@dataclass(frozen=True)
+class RecommendRequest(Request):
+    """A question as asked: one workload, one device."""
+
+    kind: ClassVar[str] = "recommend"
+    estimates: ClassVar[bool] = True
+
+    hw: str = "64"
+    batch: str = "1"
+    channels: str = "128"
+    mode: str = "train"
+    strategy: str = ",".join(RECOMMENDED_STRATEGIES)
+    margin: str = "10%"
+    allow_approximate: bool = False
+    records: str | None = None
+    case_seconds: float = 0.5
+    timeout: float = 120.0
+
+    def plan(self) -> Plan:
+        """The candidates for the one workload.
+
+        Raises:
+            AttnprofError: a value that means nothing, or several.
+        """
+        plan = make_plan(
+            sizes=parse_sizes(self.hw),
+            batches=parse_numbers(self.batch, "batch"),
+            channels=parse_numbers(self.channels, "channels"),
+            strategies=self._candidates(),
+            modes=parse_names(self.mode, "mode"),
+            dtypes=parse_names(self.dtype, "dtype"),
+            reduction=self.reduction,
+        )
+        if len({case.workload for case in plan.cases}) > 1:
+            raise AttnprofError(
+                "recommend answers for one workload: give one value each of hw, batch, channels, mode and dtype"
+            )
+        if len(self.cards()) > 1:
+            raise AttnprofError(f"recommend answers for one card: choose one of --gpu {self.gpu}")
+        return plan
+
+    @property
+    def names_strategies(self) -> bool:
+        """Whether the candidates were asked for by name."""
+        return self.strategy != type(self).strategy
+
+    def capacity(self, total_bytes: int) -> Capacity:
+        """With the margin, `10%` of it or `1GiB`.
+
+        Raises:
+            AttnprofError: the margin is neither, or leaves nothing.
+        """
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", self.margin)
+        if match is None and self.margin.strip() != "0":
+            margin = parse_bytes(self.margin)
+        else:
+            margin = round(total_bytes * float(match[1] if match else 0) / 100)
+        if margin >= total_bytes:
+            raise AttnprofError(f"margin: {self.margin} leaves nothing of {format_bytes(total_bytes)}: make it smaller")
+        return Capacity(total_bytes, margin)
+
+    def _candidates(self) -> list[str]:
+        names = parse_names(self.strategy, "strategy")
+        if self.names_strategies or self.dtype == "fp32":
+            return names
+        # What lowers the precision of fp32 means nothing here.
+        return [name for name in names if not parse_strategy(name).precision_name]
 
 
 def _ratio(text: str) -> float:

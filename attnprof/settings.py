@@ -17,6 +17,7 @@ class Settings:
         case_seconds: for the latency of a case.
         timeout_seconds: after which a case is ended as timed out.
         memory_only: neither latency nor exactness.
+        estimates: a latency that cannot be measured, or not in time, is estimated.
     """
 
     device: str = "auto"
@@ -25,8 +26,9 @@ class Settings:
     case_seconds: float = 1.0
     timeout_seconds: float = 300.0
     memory_only: bool = False
+    estimates: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """What must agree for two records to stand in one file."""
-        kept = {key: value for key, value in asdict(self).items() if key not in ("device", "memory_only")}
+        kept = {k: value for k, value in asdict(self).items() if k not in ("device", "memory_only", "estimates")}
         return {**kept, "memory_only": True} if self.memory_only else kept  # older files know no such key

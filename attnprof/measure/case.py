@@ -18,9 +18,14 @@ from attnprof.measure.kernels import KernelObserver
 from attnprof.measure.latency import measure_latency, noise_note
 from attnprof.measure.work import DTYPES, step_flops
 from attnprof.plan import Case
-from attnprof.record import Latency, Measurement, Memory, Outcome, Result, Source
+from attnprof.record import Estimate, Latency, Measurement, Memory, Outcome, Result, Source
 from attnprof.settings import Settings
 from attnprof.units import format_bytes
+
+# Steps of the passes after that of the memory, at least: a sample with its trial, warm-up, and exactness.
+_LATER_STEPS = 5
+# Beyond it, going over an emulated step in search of its time takes minutes.
+_LONGEST_EMULATED_SECONDS = 10.0
 
 
 class Step:
@@ -118,7 +123,11 @@ class _Measuring:
             memory, step_seconds = self._memory(step)
         self.parts = dataclasses.replace(self.parts, memory=memory)
         budget = self.settings.budget_bytes
-        if (budget and memory.peak_allocated_bytes > budget) or self._memory_only:
+        if budget and memory.peak_allocated_bytes > budget:
+            return
+        if self.settings.estimates:
+            self._estimate(step, step_seconds)
+        if self._memory_only or self.parts.estimate:
             return
         with self._pass("latency"):
             latency = measure_latency(step, self.settings.case_seconds, step_seconds)
@@ -169,6 +178,21 @@ class _Measuring:
             peak_resident_bytes=first.resident_bytes,
         )
         return memory, step_seconds
+
+    def _estimate(self, step: Step, step_seconds: float) -> None:
+        """Where a latency cannot be measured, or not before the case is given up."""
+        if self.device.source is Source.EMULATED:
+            if step_seconds > _LONGEST_EMULATED_SECONDS:
+                self._notes.append("latency not estimated: the step has too many launches")
+                return
+            with self._pass("estimate"):
+                estimate = self.device.estimated(step)
+        elif sum(self._seconds.values()) + _LATER_STEPS * step_seconds < self.settings.timeout_seconds:
+            return
+        else:
+            estimate = Estimate(step_seconds, "one step, timed while its memory was measured")
+            self._notes.append("a step is slow here: its latency is that of one step, exactness not checked")
+        self.parts = dataclasses.replace(self.parts, estimate=estimate)
 
     def _add_latency(self, latency: Latency) -> None:
         self.parts = dataclasses.replace(self.parts, latency=latency)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from attnprof import __version__
-from attnprof.record import Source
+from attnprof.record import Estimate, Source
 from attnprof.survey import Survey
 from attnprof.units import format_bytes
 
@@ -89,6 +89,9 @@ class Device(Protocol):
     def unknown_calls(self) -> tuple[str, ...]:
         """Calls of the case that this device could not answer, so that its numbers are not to be trusted."""
 
+    def estimated(self, step: Callable[[], None]) -> Estimate | None:
+        """How long a step would take on the card that this stands for; None where time can be measured."""
+
     def notes(self) -> tuple[str, ...]:
         """What to know about the case's numbers, a line each."""
 
@@ -103,6 +106,9 @@ class RealDevice:
 
     def unknown_calls(self) -> tuple[str, ...]:
         return ()
+
+    def estimated(self, step: Callable[[], None]) -> Estimate | None:
+        return None
 
     def notes(self) -> tuple[str, ...]:
         return ()

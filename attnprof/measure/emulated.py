@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from attnprof.catalogue import parse_cards
 from attnprof.measure.cuda import CudaDevice
-from attnprof.record import Source
+from attnprof.measure.roofline import estimated_step
+from attnprof.record import Estimate, Source
 
 
 class _Journal(ctypes.Structure):
@@ -54,6 +56,10 @@ class EmulatedDevice(CudaDevice):
 
     def unknown_calls(self) -> tuple[str, ...]:
         return self._lines("unknown")
+
+    def estimated(self, step: Callable[[], None]) -> Estimate | None:
+        [card] = parse_cards(os.environ["ATTNPROF_GPU"])
+        return estimated_step(step, card)
 
     def notes(self) -> tuple[str, ...]:
         notes = [f"emulation assumes that {line}" for line in self._lines("assumed")]

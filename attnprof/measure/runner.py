@@ -123,16 +123,19 @@ class Runner:
         answer = self._told({"verb": "survey"}, "state")
         return Survey.from_json({name: value for name, value in answer.items() if name not in ("event", "retires")})
 
-    def measure(self, case: Case, enter: Callable[[str], None] = lambda _: None) -> Result:
+    def measure(
+        self, case: Case, enter: Callable[[str], None] = lambda _: None, settings: Settings | None = None
+    ) -> Result:
         """Measure a case; a crash, a hang or an out-of-memory is its outcome.
 
         Args:
             enter: told the name of each pass as it begins.
+            settings: for this case alone.
 
         Raises:
             WorkerError: the process cannot be started any more.
         """
-        settings = self._settings
+        settings = settings or self._settings
         request = {"verb": "measure", "case": case.to_json(), "settings": asdict(settings)}
         try:
             answer = self._opened().ask(request, settings.timeout_seconds, enter)

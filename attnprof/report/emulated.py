@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from attnprof.plan import Workload
 from attnprof.record import Outcome, Record
 from attnprof.report.grid import Column, Grid, Row
+from attnprof.report.place import place_text
 from attnprof.report.summary import Group, outcome_text, strategy_text
 from attnprof.units import format_bytes
 
@@ -36,16 +37,9 @@ def emulated_grids(groups: Sequence[Group]) -> Iterator[Grid]:
             yield _cards_grid(workload, present)
 
 
-def card_text(environment: object) -> str:
-    """`t4: 14.6 GiB, of it 137 MiB context`."""
-    assert isinstance(environment, dict)
-    total, context = environment["total_memory_bytes"], environment["context_bytes"]
-    return f"{environment['gpu']}: {format_bytes(total)}, of it {format_bytes(context)} context"
-
-
 def _card_grid(one: Group) -> Grid:
     rows = tuple(_card_row(record, one) for record in one.records)
-    return Grid(f"{one.workload} - {card_text(one.records[0].environment)} (emulated)", _COLUMNS, rows)
+    return Grid(f"{one.workload} - {place_text(one.records[0])}", _COLUMNS, rows)
 
 
 def _card_row(record: Record, one: Group) -> Row:

@@ -10,10 +10,10 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from attnprof.plan import Workload
-from attnprof.record import Outcome, Source
-from attnprof.report.emulated import card_text
+from attnprof.record import Outcome
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
 from attnprof.report.listing import csv_text, json_text
+from attnprof.report.place import place_text
 from attnprof.report.summary import OUTCOME_WORDS
 from attnprof.thresholds import Axis, Threshold
 from attnprof.units import format_bytes
@@ -108,14 +108,7 @@ def _grids(thresholds: Sequence[Threshold]) -> list[Grid]:
 
 
 def _where(threshold: Threshold) -> str:
-    record = threshold.record
-    if record is None:
-        return "not tried"
-    budget = record.settings.get("budget_bytes")
-    within = f", budget {format_bytes(budget)}" if budget else ""
-    if record.source is Source.EMULATED:
-        return f"{card_text(record.environment)}{within} (emulated)"
-    return f"{record.environment.get('device_name')}{within} (measured)"
+    return place_text(threshold.record) if threshold.record else "not tried"
 
 
 def _fixed(axis: Axis) -> str:

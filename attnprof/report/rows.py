@@ -84,6 +84,8 @@ _COLUMNS: dict[str, Callable[[Record], Cell]] = {
     "time": lambda r: r.time,
     "gpu": lambda r: r.card,
     "total_memory_bytes": lambda r: r.environment.get("total_memory_bytes"),
+    "estimated_seconds": lambda r: r.measurement.estimate.seconds if r.measurement.estimate else None,
+    "estimate_basis": lambda r: r.measurement.estimate.basis if r.measurement.estimate else None,
 }
 
 COLUMNS = tuple(_COLUMNS)

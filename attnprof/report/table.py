@@ -12,6 +12,7 @@ from rich.text import Text
 from attnprof.record import Record, Source
 from attnprof.report import emulated, measured
 from attnprof.report.grid import Grid, escaped, to_markdown_lines, to_rich
+from attnprof.report.place import card_text
 from attnprof.report.summary import Group, failure_lines, group, kernel_lines, note_lines, pick_lines
 
 
@@ -60,4 +61,4 @@ def _emulated_legends(groups: Sequence[Group]) -> list[str]:
     cards = {one.device: one.records[0].environment for one in groups}
     if len(cards) == 1:
         return [emulated.LEGEND]
-    return [emulated.LEGEND_SIDE_BY_SIDE, *map(emulated.card_text, cards.values())]
+    return [emulated.LEGEND_SIDE_BY_SIDE, *map(card_text, cards.values())]

@@ -1,0 +1,102 @@
+"""A recommendation from runs made for it, on this machine's device or on an emulated card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from attnprof import limits, pipeline
+from attnprof.catalogue import Card
+from attnprof.limits import Searching
+from attnprof.measure.limits import available_bytes
+from attnprof.measure.runner import Runner
+from attnprof.plan import Plan
+from attnprof.recommend.answer import Nearest, Recommendation, axes, fitting_approximations
+from attnprof.recommend.ranking import Option, Ranking, need_bytes, rank
+from attnprof.record import Outcome, Record, RecordFile
+from attnprof.request import RecommendRequest
+from attnprof.settings import Settings
+from attnprof.thresholds import Axis
+
+# A card without an end, to learn what a case takes that its own does not hold: a quarter of a process' addresses.
+_ENDLESS = "memory=32TiB"
+_SEARCH_SECONDS = 20.0  # of a probe for the largest that fits, on a device that takes its time
+
+
+class Listener(pipeline.Listener, limits.Listener, Protocol):
+    """Told what happens, to show it."""
+
+
+def recommend_from_runs(
+    request: RecommendRequest,
+    plan: Plan,
+    runner: Runner,
+    endless: Callable[[Card], Runner],
+    file: RecordFile,
+    listener: Listener,
+) -> Recommendation:
+    """Run every candidate; then look how far the pick goes or, where nothing fits, what would.
+
+    Args:
+        endless: makes a runner for a card.
+        file: of the candidates' records; those that are there already are not run again.
+
+    Raises:
+        AttnprofError: the device is not here, or the file is of another or cannot be written.
+    """
+    settings, cards = request.settings(), request.cards()
+    records = list(pipeline.run_plan(plan, settings, [runner], file, listener))
+    needs = _needs_without_end(records, cards[0], endless, settings) if cards else {}
+    capacity = request.capacity(_total_bytes(runner, settings))
+    ranking = rank(records, capacity, allow_approximate=request.allow_approximate, needs=needs)
+    seconds = settings.timeout_seconds if cards else min(settings.timeout_seconds, _SEARCH_SECONDS)
+    within = replace(
+        settings, memory_only=True, estimates=False, budget_bytes=capacity.usable_bytes, timeout_seconds=seconds
+    )
+    search = Searching(runner, within, listener)
+    map_axis, batch_axis = axes(ranking.workload, step=1 if cards else 8)
+    if ranking.pick is None:
+        return Recommendation(ranking, records[0], nearest=_nearest(ranking, search, map_axis, batch_axis))
+    largest_map, largest_batch = (search.find(axis, ranking.pick.strategy) for axis in (map_axis, batch_axis))
+    return Recommendation(ranking, records[0], largest_map=largest_map, largest_batch=largest_batch)
+
+
+def _total_bytes(runner: Runner, settings: Settings) -> int:
+    """The budget or the card, whichever is less; on the CPU without a budget what can be had now."""
+    known = [size for size in (settings.budget_bytes, runner.environment.get("total_memory_bytes")) if size is not None]
+    return min(known) if known else available_bytes()
+
+
+def _needs_without_end(
+    records: Sequence[Record], card: Card, endless: Callable[[Card], Runner], settings: Settings
+) -> dict[str, int]:
+    """What the strategies take that were out of memory."""
+    refused = [record.case for record in records if record.outcome is Outcome.OUT_OF_MEMORY]
+    if not refused:
+        return {}
+    needs = {}
+    without_end = replace(settings, budget_bytes=None, memory_only=True, estimates=False)
+    with endless(card.with_option(_ENDLESS)) as runner:
+        for case in refused:
+            memory = runner.measure(case, settings=without_end).measurement.memory
+            if memory is not None:
+                needs[case.strategy] = need_bytes(memory)
+    return needs
+
+
+def _nearest(ranking: Ranking, search: Searching, map_axis: Axis, batch_axis: Axis) -> tuple[Nearest, ...]:
+    exact = [option for option in ranking.options if option.exact and option.record.outcome is not Outcome.UNSUPPORTED]
+    smaller_batch = _largest_of(exact, batch_axis, search) if ranking.workload.batch > 1 else []
+    return (*smaller_batch, *fitting_approximations(ranking), *_largest_of(exact, map_axis, search))
+
+
+def _largest_of(options: Iterable[Option], axis: Axis, search: Searching) -> list[Nearest]:
+    """The largest size that any of them takes, by the smallest of those that take it."""
+    found = [search.find(axis, option.strategy) for option in options]
+    fitting = [threshold for threshold in found if threshold.largest_ok]
+    best = max(fitting, key=lambda t: (t.largest_ok or 0, -(t.peak_bytes or 0)), default=None)
+    if best is None or best.record is None or best.record.measurement.memory is None:
+        return []
+    given_up = "map" if axis.vary == "hw" else axis.vary
+    return [Nearest(given_up, best.record.case, need_bytes(best.record.measurement.memory))]

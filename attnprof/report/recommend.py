@@ -1,0 +1,232 @@
+"""A recommendation for a person, and as JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group as Lines
+from rich.console import RenderableType
+from rich.text import Text
+
+from attnprof.recommend.answer import Nearest, Recommendation
+from attnprof.recommend.ranking import Option, Ranking
+from attnprof.recommend.snippet import snippet
+from attnprof.record import Outcome, Source
+from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
+from attnprof.report.place import place_text
+from attnprof.report.summary import strategy_text
+from attnprof.thresholds import Threshold
+from attnprof.units import format_bytes, format_seconds
+
+_LEGEND = "takes: peak, on CUDA with cache and context   ~ approximate; a time: estimated"
+_COLUMNS = (
+    Column("strategy", folds=True), Column("takes", right=True), Column("of it", right=True),
+    Column("a step", right=True), Column("verdict", folds=True),
+)  # fmt: skip
+
+
+def recommendation_table(found: Recommendation) -> RenderableType:
+    """For `rich.console.Console.print`; fits 80 columns."""
+    grid = _grid(found)
+    parts: list[RenderableType] = [Text(grid.title, style="bold"), to_rich(grid), Text(), Text(_LEGEND, style="dim")]
+    parts += [Text(line) for line in _remarks(found)]
+    first, *rest = _verdict(found)
+    parts += [Text(), Text(first, style="bold"), *map(Text, rest)]
+    if found.ranking.pick:
+        parts += [Text(), Text(snippet(found.ranking.pick.strategy), style="cyan")]
+    return Lines(*parts)
+
+
+def recommendation_markdown(found: Recommendation) -> str:
+    lines = [*to_markdown_lines(_grid(found)), escaped(_LEGEND), *map(escaped, _remarks(found)), ""]
+    first, *rest = _verdict(found)
+    lines += [f"**{first}**", "", *(escaped(line).replace("- \\~", "- ~") for line in rest)]
+    if found.ranking.pick:
+        lines += ["", "```python", snippet(found.ranking.pick.strategy), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def recommendation_json(found: Recommendation) -> str:
+    """Bytes and seconds; `fits` is whether there is a `pick`; what is not known is null."""
+    ranking, sample = found.ranking, found.sample
+    pick = ranking.pick
+    answer = {
+        "fits": pick is not None,
+        "workload": asdict(ranking.workload),
+        "source": sample.source.value,
+        "device": sample.environment.get("device_name"),
+        "gpu": sample.card,
+        "records": str(found.origin) if found.origin else None,
+        "total_bytes": ranking.capacity.total_bytes,
+        "margin_bytes": ranking.capacity.margin_bytes,
+        "usable_bytes": ranking.capacity.usable_bytes,
+        "pick": pick.strategy if pick else None,
+        "options": [_option_fields(option) for option in ranking.options],
+        "largest_map": _threshold_fields(found.largest_map),
+        "largest_batch": _threshold_fields(found.largest_batch),
+        "nearest": [
+            {"given_up": near.given_up, **near.case.to_json(), "need_bytes": near.need_bytes} for near in found.nearest
+        ],
+        "snippet": snippet(pick.strategy) if pick else None,
+    }
+    return json.dumps(answer, indent=1) + "\n"
+
+
+def _option_fields(option: Option) -> dict[str, Any]:
+    exactness = option.record.measurement.exactness
+    return {
+        "strategy": option.strategy,
+        "usable": option.usable,
+        "why_not": option.why_not or None,
+        "exact": option.exact,
+        "outcome": option.record.outcome.value,
+        "need_bytes": option.need_bytes,
+        "seconds": option.seconds,
+        "seconds_measured": option.measured if option.seconds is not None else None,
+        "max_rel_error": exactness.max_rel_error if exactness else None,
+        "grad_max_rel_error": exactness.grad_max_rel_error if exactness else None,
+    }
+
+
+def _threshold_fields(threshold: Threshold | None) -> dict[str, Any] | None:
+    if threshold is None or threshold.largest_ok is None:
+        return None
+    workload = threshold.axis.workload(threshold.largest_ok)
+    return {
+        "batch": workload.batch, "height": workload.height, "width": workload.width, "is_the_limit": threshold.closed,
+    }  # fmt: skip
+
+
+def _grid(found: Recommendation) -> Grid:
+    ranking = found.ranking
+    rows = tuple(_row(option, ranking) for option in ranking.options)
+    return Grid(f"{ranking.workload} - {place_text(found.sample)}", _COLUMNS, rows)
+
+
+def _row(option: Option, ranking: Ranking) -> Row:
+    need = option.need_bytes
+    picked = option is ranking.pick
+    cells = (
+        strategy_text(option.record),
+        format_bytes(need),
+        f"{need / ranking.capacity.total_bytes:.0%}" if need is not None else "",
+        _time(option),
+        "pick" if picked else option.why_not,
+    )
+    return Row(cells, frozenset({0, 4} if picked else ()), failed=not ranking.fits(option))
+
+
+def _time(option: Option) -> str:
+    return ("" if option.measured or option.seconds is None else "~") + format_seconds(option.seconds)
+
+
+def _remarks(found: Recommendation) -> Iterator[str]:
+    """Where the numbers come from."""
+    if found.origin:
+        yield f"from {found.origin}, recorded {found.sample.time}; nothing was run"
+    bases = {o.record.measurement.estimate.basis for o in found.ranking.options if o.record.measurement.estimate}
+    if bases:
+        yield f"~ estimated: {'; '.join(sorted(bases))}"
+    notes = {note for option in found.ranking.options for note in option.record.measurement.notes}
+    yield from (f"? {note}" for note in sorted(notes))
+
+
+def _verdict(found: Recommendation) -> list[str]:
+    pick = found.ranking.pick
+    return [*_pick_lines(found, pick)] if pick else [*_nothing_lines(found)]
+
+
+def _pick_lines(found: Recommendation, pick: Option) -> Iterator[str]:
+    ranking, capacity = found.ranking, found.ranking.capacity
+    need = pick.need_bytes or 0
+    yield (
+        f"Use {pick.strategy}: it takes {format_bytes(need)} and leaves {format_bytes(capacity.total_bytes - need)} "
+        f"of {format_bytes(capacity.total_bytes)} (margin asked for: {format_bytes(capacity.margin_bytes)})."
+    )
+    yield from _headroom_lines(found)
+    yield _against_naive(pick, ranking)
+    yield _exactness(pick)
+
+
+def _headroom_lines(found: Recommendation) -> Iterator[str]:
+    reach = []
+    for threshold, what in ((found.largest_map, "map"), (found.largest_batch, "batch")):
+        if threshold is None or threshold.largest_ok is None:
+            continue
+        size = threshold.axis.text(threshold.largest_ok)
+        reach.append(f"a {what} of {size}" if threshold.closed else f"a {what} of {size} and perhaps more")
+    if reach:
+        within = "The records have" if found.origin else "Within the margin it still takes"
+        yield f"{within} {' or '.join(reach)}."
+    for threshold in (found.largest_map, found.largest_batch):
+        if threshold is not None and not threshold.closed and threshold.reason:
+            yield f"Not looked further: {threshold.reason}."
+
+
+def _against_naive(pick: Option, ranking: Ranking) -> str:
+    naive = ranking.naive
+    if naive is None or naive is pick:
+        return "It is the plain form itself." if naive is pick else "naive was not among the candidates."
+    assert pick.need_bytes is not None
+    if naive.record.outcome is not Outcome.COMPLETED or naive.need_bytes is None:
+        what = naive.record.outcome.value.replace("_", " ")
+        return f"naive: {what}" + (f"; it needs {format_bytes(naive.need_bytes)}." if naive.need_bytes else ".")
+    ratio = naive.need_bytes / pick.need_bytes
+    memory = f"{ratio:.1f}x less memory" if ratio >= 1 else f"{1 / ratio:.1f}x more memory"
+    if naive.seconds is None or pick.seconds is None:
+        return f"Against naive: {memory}; time is not known."
+    faster = naive.seconds / pick.seconds
+    speed = f"{faster:.1f}x faster" if faster >= 1 else f"{1 / faster:.1f}x slower"
+    return f"Against naive: {memory}, {speed}{'' if pick.measured and naive.measured else ' (estimated)'}."
+
+
+def _exactness(pick: Option) -> str:
+    measured = pick.record.measurement.exactness
+    if measured is None:
+        error = "its error was not measured"
+        if pick.record.source is Source.EMULATED:
+            error += " (an emulated card computes nothing)"
+    else:
+        error = f"largest error {max(measured.max_rel_error, measured.grad_max_rel_error or 0.0):.0e} against float64"
+    if pick.exact:
+        return f"Exact: the same function as naive to rounding; {error}."
+    return f"Approximate ({pick.record.case.parsed.approximation}): {error}."
+
+
+def _nothing_lines(found: Recommendation) -> Iterator[str]:
+    ranking = found.ranking
+    usable = format_bytes(ranking.capacity.usable_bytes)
+    exact = [option for option in ranking.options if option.exact]
+    nearest = min((o for o in exact if o.need_bytes is not None), key=lambda o: o.need_bytes or 0, default=None)
+    over = ""
+    if nearest is not None and nearest.need_bytes is not None:
+        excess = format_bytes(nearest.need_bytes - ranking.capacity.usable_bytes)
+        over = f" The nearest, {nearest.strategy}, is over by {excess}."
+    yield f"Nothing exact fits {ranking.workload} in {usable} ({_left_free(ranking)}).{over}"
+    if found.nearest:
+        yield "What would fit, the least harm first:"
+        yield from (f"- {_nearest_text(near, ranking)}" for near in found.nearest)
+    elif found.origin:
+        yield "Without --from, what would fit instead is looked for."
+    else:
+        yield "No smaller batch or map was found to fit either."
+
+
+def _left_free(ranking: Ranking) -> str:
+    capacity = ranking.capacity
+    return f"{format_bytes(capacity.total_bytes)} less a margin of {format_bytes(capacity.margin_bytes)}"
+
+
+def _nearest_text(near: Nearest, ranking: Ranking) -> str:
+    w, takes = near.case.workload, f"{near.case.strategy}, {format_bytes(near.need_bytes)}"
+    if near.given_up == "batch":
+        steps = -(-ranking.workload.batch // w.batch)
+        training = f"; accumulate gradients over {steps} steps for the same update" if w.mode == "train" else ""
+        return f"a batch of {w.batch}: {takes}{training}"
+    if near.given_up == "map":
+        return f"a map of {w.height}x{w.width}: {takes}"
+    words = {"precision": "lower precision", "keys": "fewer keys, so another function"}
+    return f"{words[near.given_up]}: {takes} (--allow-approximate)"
