@@ -152,7 +152,7 @@ class LimitsRequest(Request):
     channels: str = "128"
     aspect: str = "1"
     step: int | None = None
-    timeout: float = 60.0
+    timeout: float = 120.0
 
     def axes(self) -> list[Axis]:
         """One for each combination of what does not vary.
@@ -212,6 +212,7 @@ class RecommendRequest(Request):
         Raises:
             AttnprofError: a value that means nothing, or several.
         """
+        self._margin()
         plan = make_plan(
             sizes=parse_sizes(self.hw),
             batches=parse_numbers(self.batch, "batch"),
@@ -240,14 +241,21 @@ class RecommendRequest(Request):
         Raises:
             AttnprofError: the margin is neither, or leaves nothing.
         """
-        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", self.margin)
-        if match is None and self.margin.strip() != "0":
-            margin = parse_bytes(self.margin)
-        else:
-            margin = round(total_bytes * float(match[1] if match else 0) / 100)
+        share, size = self._margin()
+        margin = size + round(share * total_bytes)
         if margin >= total_bytes:
             raise AttnprofError(f"margin: {self.margin} leaves nothing of {format_bytes(total_bytes)}: make it smaller")
         return Capacity(total_bytes, margin)
+
+    def _margin(self) -> tuple[float, int]:
+        """A share of the whole, and bytes."""
+        text = self.margin.strip()
+        percent = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*%", text)
+        if percent and float(percent[1]) < 100:
+            return float(percent[1]) / 100, 0
+        if percent or not text[:1].isdigit():
+            raise AttnprofError(f"margin: {self.margin!r} is not below 100% and no memory size: write 10% or 1GiB")
+        return 0.0, 0 if text == "0" else parse_bytes(text)
 
     def _candidates(self) -> list[str]:
         names = parse_names(self.strategy, "strategy")

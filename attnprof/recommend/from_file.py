@@ -72,10 +72,10 @@ def _device(record: Record) -> tuple[str | None, str]:
 
 
 def _known(records: Iterable[Record]) -> str:
-    workloads = list(dict.fromkeys(str(record.case.workload) for record in records))
-    if not workloads:
+    found = list(dict.fromkeys(f"{r.case.workload} on {r.card or r.environment.get('device')}" for r in records))
+    if not found:
         return ""
-    return f" (it has {', '.join(workloads[:_NAMED])}{' and others' if len(workloads) > _NAMED else ''})"
+    return f" (it has {', '.join(found[:_NAMED])}{' and others' if len(found) > _NAMED else ''})"
 
 
 def _largest_seen(records: Iterable[Record], axis: Axis, strategy: str, capacity: Capacity) -> Threshold | None:

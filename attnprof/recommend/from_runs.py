@@ -21,7 +21,7 @@ from attnprof.thresholds import Axis
 
 # A card without an end, to learn what a case takes that its own does not hold: a quarter of a process' addresses.
 _ENDLESS = "memory=32TiB"
-_SEARCH_SECONDS = 20.0  # of a probe for the largest that fits, on a device that takes its time
+_SEARCH_SHARE = 1 / 6  # of the time that a candidate gets: of a probe for the largest that fits, where time is real
 
 
 class Listener(pipeline.Listener, limits.Listener, Protocol):
@@ -50,7 +50,7 @@ def recommend_from_runs(
     needs = _needs_without_end(records, cards[0], endless, settings) if cards else {}
     capacity = request.capacity(_total_bytes(runner, settings))
     ranking = rank(records, capacity, allow_approximate=request.allow_approximate, needs=needs)
-    seconds = settings.timeout_seconds if cards else min(settings.timeout_seconds, _SEARCH_SECONDS)
+    seconds = settings.timeout_seconds * (1 if cards else _SEARCH_SHARE)
     within = replace(
         settings, memory_only=True, estimates=False, budget_bytes=capacity.usable_bytes, timeout_seconds=seconds
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from attnprof.units import format_bytes
 # Latencies within this factor count as equal, and memory decides.
 CLOSE_MEASURED = 1.1
 CLOSE_ESTIMATED = 1.3
-_NOTABLE = 1.02  # times the memory: below, it is the same
+_NOTABLE = 1.05  # times the memory: below, it is the same
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,9 @@ def _why_not(option: Option, pick: Option | None, capacity: Capacity) -> str:
     if record.outcome not in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY):
         return f"{record.outcome.value.replace('_', ' ')}: {record.reason}"
     if not fits(record, capacity):
-        if need is None or need <= capacity.usable_bytes:
-            return f"out of memory: {record.reason}"
+        if need is None:
+            asked = re.search(r"ried to allocate ([0-9.]+ \w+)", record.reason)
+            return f"out of memory: asked for {asked[1]} more" if asked else f"out of memory: {record.reason}"
         return f"over by {format_bytes(need - capacity.usable_bytes)}"
     parts = [] if option.usable else [f"approximate: {record.case.parsed.approximation}"]
     if pick is not None:

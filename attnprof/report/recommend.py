@@ -17,7 +17,7 @@ from attnprof.recommend.snippet import snippet
 from attnprof.record import Outcome, Source
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
 from attnprof.report.place import place_text
-from attnprof.report.summary import strategy_text
+from attnprof.report.summary import note_lines, strategy_text
 from attnprof.thresholds import Threshold
 from attnprof.units import format_bytes, format_seconds
 
@@ -112,11 +112,17 @@ def _row(option: Option, ranking: Ranking) -> Row:
     cells = (
         strategy_text(option.record),
         format_bytes(need),
-        f"{need / ranking.capacity.total_bytes:.0%}" if need is not None else "",
+        _share(need, ranking.capacity.total_bytes),
         _time(option),
         "pick" if picked else option.why_not,
     )
     return Row(cells, frozenset({0, 4} if picked else ()), failed=not ranking.fits(option))
+
+
+def _share(need: int | None, total: int) -> str:
+    if need is None:
+        return ""
+    return f"{need / total:.0%}" if need < 10 * total else f"{need / total:,.0f}x"
 
 
 def _time(option: Option) -> str:
@@ -130,8 +136,7 @@ def _remarks(found: Recommendation) -> Iterator[str]:
     bases = {o.record.measurement.estimate.basis for o in found.ranking.options if o.record.measurement.estimate}
     if bases:
         yield f"~ estimated: {'; '.join(sorted(bases))}"
-    notes = {note for option in found.ranking.options for note in option.record.measurement.notes}
-    yield from (f"? {note}" for note in sorted(notes))
+    yield from note_lines(option.record for option in found.ranking.options)
 
 
 def _verdict(found: Recommendation) -> list[str]:
@@ -157,10 +162,9 @@ def _headroom_lines(found: Recommendation) -> Iterator[str]:
         if threshold is None or threshold.largest_ok is None:
             continue
         size = threshold.axis.text(threshold.largest_ok)
-        reach.append(f"a {what} of {size}" if threshold.closed else f"a {what} of {size} and perhaps more")
+        reach.append(f"a {what} of {'' if threshold.closed else 'at least '}{size}")
     if reach:
-        within = "The records have" if found.origin else "Within the margin it still takes"
-        yield f"{within} {' or '.join(reach)}."
+        yield f"Within the margin it still takes {' or '.join(reach)}."
     for threshold in (found.largest_map, found.largest_batch):
         if threshold is not None and not threshold.closed and threshold.reason:
             yield f"Not looked further: {threshold.reason}."
