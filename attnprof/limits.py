@@ -77,9 +77,9 @@ class Searching:
         self._known = {record.case: record for record in records if record.card == self._card}
         self._capacity_bytes = _capacity_bytes(runner, settings)
 
-    def find(self, axis: Axis, strategy: str) -> Threshold:
-        """The threshold of a strategy."""
-        threshold = find_threshold(axis, strategy, self._capacity_bytes, self._probe, self._untried)
+    def find(self, axis: Axis, strategy: str, start: int | None = None) -> Threshold:
+        """The threshold of a strategy; `start` as in `find_threshold`."""
+        threshold = find_threshold(axis, strategy, self._capacity_bytes, self._probe, self._untried, start)
         self._listener.found(threshold)
         return threshold
 

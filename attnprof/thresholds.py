@@ -10,6 +10,7 @@ from attnprof.plan import Case, Workload
 from attnprof.record import Outcome, Record
 
 VARY = ("hw", "batch", "channels")
+_START = {"hw": 64, "batch": 1, "channels": 64}
 _FAR = 1.2  # a bracket this wide is not guessed in from its lower end alone
 _PATIENCE = 4  # guesses that do not halve the bracket, before bisection
 _APART = 1.05  # from one point of a law to the next
@@ -165,6 +166,7 @@ def find_threshold(
     capacity_bytes: int,
     probe: Callable[[Case], Record],
     untried: Callable[[Case], str] = lambda _: "",
+    start: int | None = None,
 ) -> Threshold:
     """Probe until the largest size that runs and the smallest that does not are neighbours.
 
@@ -172,9 +174,9 @@ def find_threshold(
         capacity_bytes: what a case may take, for guessing alone.
         probe: measures a case.
         untried: why a case is not even to be tried, or ""; the first such ends the search.
+        start: the first size to look at; None: a small one.
     """
-    start = {"hw": 64, "batch": 1, "channels": 64}[axis.vary]
-    search = Search(start, axis.step, capacity_bytes)
+    search = Search(start or _START[axis.vary], axis.step, capacity_bytes)
     records: dict[int, Record] = {}
     reason = ""
     while (size := search.next_size()) is not None:

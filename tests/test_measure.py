@@ -1,6 +1,9 @@
 """Real measurements on the CPU: bytes against hand counts, the same whatever ran before."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,6 +93,26 @@ def test_a_budget_is_enforced_on_the_reported_peak():
             result = limited.measure(case("naive", side=24))
             assert result.outcome is outcome
     assert "over the budget" in result.reason
+
+
+def test_a_step_too_slow_for_samples_is_timed_once_where_estimates_are_asked_for():
+    code = """
+from samples import case
+from attnprof.measure.case import measure
+from attnprof.measure.cpu import CpuDevice
+from attnprof.settings import Settings
+for seconds in (1e-9, 60):
+    settings = Settings(device="cpu", case_seconds=0.01, timeout_seconds=seconds, estimates=True)
+    found = measure(case("chunked", side=8), settings, CpuDevice(), lambda phase: None)
+    m = found.measurement
+    print(found.outcome.value, m.latency is None, m.exactness is None, m.estimate is not None and m.estimate.basis)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          cwd=Path(__file__).parent)  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "completed True True one step, timed while its memory was measured",
+        "completed False False False",
+    ]
 
 
 def test_what_cannot_fit_in_the_host_is_out_of_memory(runner):

@@ -58,7 +58,9 @@ def recommend_from_runs(
     map_axis, batch_axis = axes(ranking.workload, step=1 if cards else 8)
     if ranking.pick is None:
         return Recommendation(ranking, records[0], nearest=_nearest(ranking, search, map_axis, batch_axis))
-    largest_map, largest_batch = (search.find(axis, ranking.pick.strategy) for axis in (map_axis, batch_axis))
+    pick, workload = ranking.pick.strategy, ranking.workload
+    largest_map = search.find(map_axis, pick, start=workload.height)
+    largest_batch = search.find(batch_axis, pick, start=workload.batch)
     return Recommendation(ranking, records[0], largest_map=largest_map, largest_batch=largest_batch)
 
 

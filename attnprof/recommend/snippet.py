@@ -9,8 +9,9 @@ _CODE = """\
 from attnprof import SelfAttention2d
 
 # `old` is your block, with query_conv, key_conv, value_conv and gamma.
-channels, reduced = old.value_conv.in_channels, old.query_conv.out_channels
-new = SelfAttention2d(channels, strategy="{strategy}", reduction=channels // reduced)
+channels = old.value_conv.in_channels
+reduction = channels // old.query_conv.out_channels
+new = SelfAttention2d(channels, "{strategy}", reduction=reduction)
 new.load_state_dict(old.state_dict())
 new.to(old.gamma.device).train(old.training)
 # {result}"""
