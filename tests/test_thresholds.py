@@ -170,7 +170,6 @@ def test_csv_has_the_promised_columns_first():
     ("options", "message"),
     [
         ({"vary": "depth", "gpu": "t4"}, "vary: 'depth' is not one of hw, batch, channels"),
-        ({}, "say up to where"),
         ({"gpu": "t4", "aspect": "0"}, "aspect: '0' is not a width over a height"),
         ({"gpu": "t4", "aspect": "1:0"}, "aspect: '1:0' is not"),
         ({"gpu": "t4", "step": 0}, "step: 0 is not a positive whole number"),
