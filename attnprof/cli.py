@@ -321,10 +321,7 @@ def _recommend(request: RecommendRequest, output: str) -> None:
         with _surviving() as ending, recommend_progress_on_stderr(plan) as progress, ExitStack() as stack:
             [runner], file = _opened(request, path, stack, progress.tell)
             found = recommend_from_runs(request, plan, runner, request.runner_of, file, progress)
-        for error in ending:
-            if path.exists():
-                _raise_again([error], path, "some of its runs")
-            raise error
+        _raise_again(ending, path, "some of its runs")
     if output == "table":
         _console().print(recommendation_table(found))
     else:

@@ -34,6 +34,13 @@ def test_reports_never_measure(path):
 
 
 @pytest.mark.parametrize(
+    "name", ["thresholds.py", "recommend/ranking.py", "recommend/answer.py", "recommend/snippet.py"]
+)
+def test_what_decides_does_not_measure(name):
+    assert not any(module.startswith(("attnprof.measure", "attnprof.pipeline")) for module in imported(ROOT / name))
+
+
+@pytest.mark.parametrize(
     "statement",
     [
         "import attnprof",
@@ -44,6 +51,8 @@ def test_reports_never_measure(path):
         "import attnprof.emulation, attnprof.doctor; from attnprof.catalogue import parse_cards; parse_cards('t4')",
         "from attnprof.cli import app; app(['gpus'], standalone_mode=False)",
         "from attnprof.cli import app; app(['strategies'], standalone_mode=False)",
+        "from attnprof.cli import app; app(['snippet', 'sdpa-pad'], standalone_mode=False)",
+        "import attnprof.recommend.from_runs, attnprof.recommend.from_file, attnprof.report.recommend",
         "from attnprof.attention import parse_strategy; parse_strategy('pooled+sdpa-pad+fp16')",
         "from attnprof.cli import app; app(['sweep', '--help'], standalone_mode=False)",
     ],
