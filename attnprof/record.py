@@ -292,13 +292,13 @@ class RecordFile:
             try:
                 self._stream.write(record.to_line() + "\n")
                 self._stream.flush()
+                self.records.append(record)  # Ctrl-C comes while the disk is waited for
                 os.fsync(self._stream.fileno())
             except OSError as error:
                 raise AttnprofError(
                     f"cannot write {self.path}: {error.strerror}; the records before are kept: "
                     f"make room and continue with --resume"
                 ) from None
-            self.records.append(record)
 
     def require_same(self, kind: str, mine: Mapping[str, Any], card: str | None = None) -> None:
         """Refuse to mix records: `kind` is "environment" or "settings".

@@ -86,6 +86,19 @@ def test_gradcheck(strategy):
     assert torch.autograd.gradcheck(block, (x, *module.parameters()))
 
 
+@pytest.mark.parametrize("strategy", ["naive", "sdpa"])
+def test_double_backward(strategy):
+    x = torch.randn(1, 8, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(like(sagan(8), strategy), (x,))
+
+
+@pytest.mark.parametrize("strategy", ["chunked", "online:4x4", "sdpa-pad", "sdpa-split", "pooled:2+chunked"])
+def test_no_double_backward_is_an_error_and_not_zero(strategy):
+    x = torch.randn(1, 8, 4, 4, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(RuntimeError, match="use strategy='naive' or 'sdpa'"):
+        torch.autograd.grad(like(sagan(8), strategy)(x).sum(), x, create_graph=True)
+
+
 @given(
     batch=st.integers(1, 3),
     width=st.integers(1, 9),

@@ -7,8 +7,8 @@ from typing import Any, TypeGuard
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from attnprof.attention.once import differentiable_once
 from attnprof.attention.tiles import exact_dtype, pieces
 
 
@@ -118,7 +118,7 @@ class _RowsResidual(torch.autograd.Function):
         return torch.addcmul(x, gamma.to(x.dtype), attended.to(x.dtype))
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         gamma, rows = ctx.saved_tensors
         slope = grad.flatten(2).transpose(1, 2)  # (B, N, C)

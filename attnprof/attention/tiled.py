@@ -28,8 +28,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from attnprof.attention.once import differentiable_once
 from attnprof.attention.projections import Projections
 from attnprof.attention.tile_loops import attend, backward_by_keys, backward_by_rows
 from attnprof.attention.tiles import Tile, exact_dtype, pieces, row_tile, tall_tile
@@ -84,7 +84,7 @@ class _TiledAttention(torch.autograd.Function):
         return _residual(x, gamma, out, keeps)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gamma, query, key, value, out, lse = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
@@ -120,7 +120,7 @@ class _TiledBlock(torch.autograd.Function):
         return _residual(x, gamma, out, keeps)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, query_weight, query_bias, key_weight, key_bias, weight, bias, out, lse = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
