@@ -272,7 +272,7 @@ def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
     # Late: `--help` needs none of it.
     from attnprof.pipeline import in_order, run_plan
     from attnprof.progress import progress_on_stderr
-    from attnprof.record import RecordFile
+    from attnprof.record import Record
     from attnprof.report.export import to_csv, to_json
     from attnprof.report.table import to_markdown, to_table
 
@@ -281,12 +281,12 @@ def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
     total = len(plan.cases) * max(1, len(cards))
     here: list[str | None] = [None]
     wanted = {(case, card) for case in plan.cases for card in cards or here}
-    file: RecordFile | None = None
+    kept: list[Record] = []  # the file's, which has a case that Ctrl-C kept from being yielded
     with _surviving() as ending, progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
         runners, file = _opened(request, path, stack, progress.tell)
         for _ in run_plan(plan, settings, runners, file, progress):
-            pass
-    records = [record for record in file.records if (record.case, record.card) in wanted] if file else []
+            kept = file.records
+    records = [record for record in kept if (record.case, record.card) in wanted]
     forms = {"table": to_table, "csv": to_csv, "json": to_json, "markdown": to_markdown}
     _report(in_order(records, plan, cards), forms, output, csv_path, path)
     _raise_again(ending, path, f"{len(records)} of {total} cases")
