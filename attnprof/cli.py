@@ -279,14 +279,14 @@ def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
     plan, settings, path = request.plan(), request.settings(), request.path()
     cards = [str(card) for card in request.cards()]
     total = len(plan.cases) * max(1, len(cards))
-    here: list[str | None] = [None]
-    wanted = {(case, card) for case in plan.cases for card in cards or here}
+    wanted, served = set(plan.cases), set()
     kept: list[Record] = []  # the file's, which has a case that Ctrl-C kept from being yielded
     with _surviving() as ending, progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
         runners, file = _opened(request, path, stack, progress.tell)
-        for _ in run_plan(plan, settings, runners, file, progress):
+        for record in run_plan(plan, settings, runners, file, progress):
+            served.add(record.card)
             kept = file.records
-    records = [record for record in kept if (record.case, record.card) in wanted]
+    records = [record for record in kept if record.case in wanted and record.card in served]
     forms = {"table": to_table, "csv": to_csv, "json": to_json, "markdown": to_markdown}
     _report(in_order(records, plan, cards), forms, output, csv_path, path)
     _raise_again(ending, path, f"{len(records)} of {total} cases")
@@ -305,7 +305,8 @@ def _limits(request: LimitsRequest, csv_path: str | None, output: str) -> None:
         runners, file = _opened(request, path, stack, progress.tell)
         for threshold in run_limits(axes, strategies, settings, runners, file, progress):
             found.append(threshold)
-    found.sort(key=lambda t: cards.index(t.record.card) if t.record and t.record.card else 0)
+    ranks = {card: rank for rank, card in enumerate(cards)}
+    found.sort(key=lambda t: ranks.get(t.record.card, 0) if t.record else 0)
     forms = {"table": limits_table, "csv": limits_csv, "json": limits_json, "markdown": limits_markdown}
     _report(found, forms, output, csv_path, path)
     _raise_again(ending, path, f"{len(found)} of {total} searches")

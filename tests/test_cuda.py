@@ -6,6 +6,7 @@ marked `computes` and runs on a card alone.
 
 import csv
 import io
+import json
 import subprocess
 import sys
 
@@ -92,9 +93,48 @@ def test_permuted_views_fall_to_math_and_padded_rows_do_not(runner):
     assert padded.name in ("efficient", "flash", "cudnn")
 
 
-def sweep(*arguments):
-    command = [sys.executable, "-m", "attnprof", "sweep", "--device", "cuda", "--case-seconds", "0.01", *arguments]
+def on_cuda(verb, *arguments):
+    command = [sys.executable, "-m", "attnprof", verb, "--device", "cuda", *arguments]
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+
+
+def sweep(*arguments):
+    return on_cuda("sweep", "--case-seconds", "0.01", *arguments)
+
+
+@pytest.mark.parametrize("budget", ["2GiB", "1GiB"])
+def test_a_budget_ends_a_search_where_a_smaller_card_would(tmp_path, budget):
+    some = ["--mode", "forward", "--strategy", "naive", "--format", "csv", "--out", tmp_path / "r.jsonl"]
+    done = on_cuda("limits", *some, "--budget", budget)
+    assert done.returncode == 0, done.stderr
+    [row] = csv.DictReader(io.StringIO(done.stdout))
+    assert int(row["smallest_oom"]) == int(row["largest_ok"]) + 8
+    fits = read_records(tmp_path / "r.jsonl")
+    memory = next(r for r in fits if r.case.workload.height == int(row["largest_ok"])).measurement.memory
+    # The context counts, as it would on that card.
+    assert memory.peak_reserved_bytes + memory.context_bytes <= int(budget[0]) * 2**30
+    assert 2 * 4 * (int(row["smallest_oom"]) ** 2) ** 2 > 0.7 * (int(budget[0]) * 2**30 - memory.context_bytes)
+
+
+def test_the_card_itself_ends_a_search(tmp_path):
+    done = on_cuda(
+        "limits", "--mode", "forward", "--strategy", "naive", "--format", "csv", "--out", tmp_path / "r.jsonl"
+    )
+    assert done.returncode == 0, done.stderr
+    [row] = csv.DictReader(io.StringIO(done.stdout))
+    total = torch.cuda.get_device_properties(0).total_memory
+    assert 0.8 * total < 2 * 4 * (int(row["largest_ok"]) ** 2) ** 2 < total
+
+
+def test_a_recommendation_for_this_card(tmp_path):
+    done = on_cuda("recommend", "--hw", "64", "--strategy", "naive,chunked", "--format", "json", "--out",
+                   tmp_path / "r.jsonl")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["total_bytes"] == torch.cuda.get_device_properties(0).total_memory
+    emulated = answer["source"] == "emulated"
+    assert all(option["seconds_measured"] is not emulated for option in answer["options"])
+    assert answer["largest_batch"]["batch"] > 1
 
 
 def test_a_sweep_and_its_resumption(tmp_path):

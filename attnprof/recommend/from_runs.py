@@ -14,7 +14,7 @@ from attnprof.measure.runner import Runner
 from attnprof.plan import Plan
 from attnprof.recommend.answer import Nearest, Recommendation, axes, fitting_approximations
 from attnprof.recommend.ranking import Option, Ranking, need_bytes, rank
-from attnprof.record import Outcome, Record, RecordFile
+from attnprof.record import Outcome, Record, RecordFile, Source
 from attnprof.request import RecommendRequest
 from attnprof.settings import Settings
 from attnprof.thresholds import Axis
@@ -50,12 +50,13 @@ def recommend_from_runs(
     needs = _needs_without_end(records, cards[0], endless, settings) if cards else {}
     capacity = request.capacity(_total_bytes(runner, settings))
     ranking = rank(records, capacity, allow_approximate=request.allow_approximate, needs=needs)
-    seconds = settings.timeout_seconds * (1 if cards else _SEARCH_SHARE)
+    emulated = runner.source is Source.EMULATED
+    seconds = settings.timeout_seconds * (1 if emulated else _SEARCH_SHARE)
     within = replace(
         settings, memory_only=True, estimates=False, budget_bytes=capacity.usable_bytes, timeout_seconds=seconds
     )
     search = Searching(runner, within, listener)
-    map_axis, batch_axis = axes(ranking.workload, step=1 if cards else 8)
+    map_axis, batch_axis = axes(ranking.workload, step=1 if emulated else 8)
     if ranking.pick is None:
         return Recommendation(ranking, records[0], nearest=_nearest(ranking, search, map_axis, batch_axis))
     pick, workload = ranking.pick.strategy, ranking.workload
