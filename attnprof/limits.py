@@ -97,7 +97,7 @@ class Searching:
             return case.unsupported_reason
         if case in self._known or self._runner.source is Source.EMULATED:
             return ""
-        seconds = estimated_seconds(case, self._runner.matmul_flops_per_second(case.workload.dtype), 0.0)
+        seconds = estimated_seconds(case, self._runner.matmul_flops_per_second(case.workload.dtype), None)
         if seconds <= self._settings.timeout_seconds:
             return ""
         return f"{case.workload} would take about {format_duration(seconds)} (--timeout)"

@@ -112,13 +112,18 @@ class Plan:
     cases: tuple[Case, ...]
 
 
-def estimated_seconds(case: Case, flops_per_second: float, seconds_per_case: float) -> float:
+def estimated_seconds(case: Case, flops_per_second: float, seconds_per_case: float | None) -> float:
     """A rough guess for planning: two steps for memory, one for exactness, the rest for latency.
 
     Assumes that a step runs at half of the matrix-product rate, which the memory traffic of the
     plain form does not reach and the fused forms exceed.
+
+    Args:
+        seconds_per_case: for latency; None: memory alone.
     """
     step = case.workload.flops / (0.5 * flops_per_second)
+    if seconds_per_case is None:
+        return 0.15 + 2 * step
     return 0.15 + 3 * step + max(seconds_per_case, 4 * step)
 
 

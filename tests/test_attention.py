@@ -204,6 +204,15 @@ def test_bad_input_is_told_its_shape(shape):
         SelfAttention2d(8)(torch.randn(shape))
 
 
+@pytest.mark.parametrize("strategy", ["naive", "chunked", "sdpa-pad"])
+def test_another_dtype_is_refused_but_under_autocast(strategy):
+    module, x = SelfAttention2d(8, strategy), torch.randn(1, 8, 4, 4, dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match=r"torch.float32, got torch.bfloat16: cast one"):
+        module(x)
+    with torch.autocast("cpu"):
+        module(x)
+
+
 @pytest.mark.parametrize("strategy", ["chunked:4", "online:4x4"])
 def test_training_keeps_no_weights_for_backward(strategy):
     """What autograd saves must grow as N, not as N^2."""

@@ -69,10 +69,16 @@ class SelfAttention2d(nn.Module):
             (B, C, H, W), or a pair of that and the attention map.
 
         Raises:
-            ValueError: x is not (B, in_channels, H, W), or the strategy has no attention map.
+            ValueError: x is not (B, in_channels, H, W), or of another dtype than the parameters; or the strategy
+                has no attention map.
         """
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"expected an input of shape (B, {self.in_channels}, H, W), got {tuple(x.shape)}")
+        cast = self.strategy.precision_name or torch.is_autocast_enabled(x.device.type)
+        if x.dtype != self.gamma.dtype and not cast:
+            raise ValueError(
+                f"expected an input in the dtype of the parameters, {self.gamma.dtype}, got {x.dtype}: cast one of them"
+            )
         if return_attention and not self.strategy.has_map:
             with_map = " or ".join(component.name for component in COMPONENTS if component.has_map)
             raise ValueError(f"strategy {str(self.strategy)!r} never forms the attention map: use {with_map} for it")
