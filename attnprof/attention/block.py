@@ -74,8 +74,9 @@ class SelfAttention2d(nn.Module):
         """
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"expected an input of shape (B, {self.in_channels}, H, W), got {tuple(x.shape)}")
-        cast = self.strategy.precision_name or torch.is_autocast_enabled(x.device.type)
-        if x.dtype != self.gamma.dtype and not cast:
+        if x.dtype != self.gamma.dtype and not (
+            self.strategy.precision_name or torch.is_autocast_enabled(x.device.type)
+        ):
             raise ValueError(
                 f"expected an input in the dtype of the parameters, {self.gamma.dtype}, got {x.dtype}: cast one of them"
             )
