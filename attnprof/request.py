@@ -132,11 +132,15 @@ class SweepRequest(Request):
             sizes=parse_sizes(self.hw),
             batches=parse_numbers(self.batch, "batch"),
             channels=parse_numbers(self.channels, "channels"),
-            strategies=parse_names(self.strategy, "strategy"),
+            strategies=self.candidates(),
             modes=parse_names(self.mode, "mode"),
             dtypes=parse_names(self.dtype, "dtype"),
             reduction=self.reduction,
         )
+
+    def candidates(self) -> list[str]:
+        """The strategies, as they are spelled."""
+        return parse_names(self.strategy, "strategy")
 
 
 @dataclass(frozen=True)
@@ -189,15 +193,13 @@ class LimitsRequest(Request):
 
 
 @dataclass(frozen=True)
-class RecommendRequest(Request):
+class RecommendRequest(SweepRequest):
     """A question as asked: one workload, one device."""
 
     kind: ClassVar[str] = "recommend"
     estimates: ClassVar[bool] = True
 
     hw: str = "64"
-    batch: str = "1"
-    channels: str = "128"
     mode: str = "train"
     strategy: str = ",".join(RECOMMENDED_STRATEGIES)
     margin: str = "10%"
@@ -213,15 +215,7 @@ class RecommendRequest(Request):
             AttnprofError: a value that means nothing, or several.
         """
         self._margin()
-        plan = make_plan(
-            sizes=parse_sizes(self.hw),
-            batches=parse_numbers(self.batch, "batch"),
-            channels=parse_numbers(self.channels, "channels"),
-            strategies=self._candidates(),
-            modes=parse_names(self.mode, "mode"),
-            dtypes=parse_names(self.dtype, "dtype"),
-            reduction=self.reduction,
-        )
+        plan = super().plan()
         if len({case.workload for case in plan.cases}) > 1:
             raise AttnprofError(
                 "recommend answers for one workload: give one value each of hw, batch, channels, mode and dtype"
@@ -257,8 +251,8 @@ class RecommendRequest(Request):
             raise AttnprofError(f"margin: {self.margin!r} is not below 100% and no memory size: write 10% or 1GiB")
         return 0.0, 0 if text == "0" else parse_bytes(text)
 
-    def _candidates(self) -> list[str]:
-        names = parse_names(self.strategy, "strategy")
+    def candidates(self) -> list[str]:
+        names = super().candidates()
         if self.names_strategies or self.dtype == "fp32":
             return names
         # What lowers the precision of fp32 means nothing here.
