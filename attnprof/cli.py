@@ -1,4 +1,4 @@
-"""The command line: the only place that prints results and exits.
+"""The commands: with `terminal`, the only place that prints results and exits.
 
 Exit codes: 0 done, 1 measuring failed, 2 bad input, 3 nothing fits (`recommend`), 130 interrupted (143
 terminated).
@@ -7,11 +7,9 @@ terminated).
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,9 +17,21 @@ import typer
 
 from attnprof import __version__
 from attnprof.errors import AttnprofError
-from attnprof.request import KNOWN_DTYPES, LimitsRequest, RecommendRequest, Request, SweepRequest
+from attnprof.request import KNOWN_DTYPES, LimitsRequest, RecommendRequest, SweepRequest
+from attnprof.terminal import (
+    FORMATS,
+    Interrupted,
+    console,
+    fail,
+    note,
+    opened,
+    raise_again,
+    require_output,
+    show,
+    surviving,
+    terminated,
+)
 
-_FORMATS = ("table", "csv", "json", "markdown")
 _ANSWER_FORMATS = ("table", "json", "markdown")
 _NOTHING_FITS = 3
 # The base of typer's own usage errors, which has moved between its versions.
@@ -45,7 +55,7 @@ _Out = Annotated[
 ]
 _Resume = Annotated[bool, typer.Option("--resume", help="Continue the file given by --out.")]
 _Csv = Annotated[str | None, typer.Option(help="Also write a CSV file.")]
-_Format = Annotated[str, typer.Option(help=f"What goes to stdout: {', '.join(_FORMATS)}.")]
+_Format = Annotated[str, typer.Option(help=f"What goes to stdout: {', '.join(FORMATS)}.")]
 
 app = typer.Typer(
     help="What 2-D self-attention costs on your GPU, and which variant to use instead.",
@@ -57,17 +67,17 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command; every error is one line on stderr."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, terminated)
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
     except AttnprofError as error:
-        code = _fail(str(error), error.exit_code)
+        code = fail(str(error), error.exit_code)
     except _UsageError as error:
-        code = _fail(error.format_message(), 2)
+        code = fail(error.format_message(), 2)
     except typer.Abort:
         code = 130
-    except _Interrupted as interrupted:
+    except Interrupted as interrupted:
         code = interrupted.exit_code
     except KeyboardInterrupt:
         code = 130
@@ -119,7 +129,7 @@ def sweep(
     values, the smallest first.
     """
     options = {name: value for name, value in locals().items() if name not in ("csv", "format")}
-    _require_output(format, csv)
+    require_output(format, csv)
     _sweep(SweepRequest(**options), csv, format)
 
 
@@ -153,7 +163,7 @@ def limits(
     By real runs, bracketed: the answer has the largest that ran and the smallest that did not.
     """
     options = {name: value for name, value in locals().items() if name not in ("csv", "format")}
-    _require_output(format, csv)
+    require_output(format, csv)
     _limits(LimitsRequest(**options), csv, format)
 
 
@@ -211,9 +221,9 @@ def gpus(format: _Format = "table") -> None:
     from attnprof.catalogue import catalogue
     from attnprof.report.gpus import cards_csv, cards_json, cards_markdown, cards_table
 
-    _require_output(format)
+    require_output(format)
     if format == "table":
-        _console().print(cards_table(catalogue()))
+        console().print(cards_table(catalogue()))
     else:
         sys.stdout.write({"csv": cards_csv, "json": cards_json, "markdown": cards_markdown}[format](catalogue()))
 
@@ -224,9 +234,9 @@ def strategies(format: _Format = "table") -> None:
     from attnprof.attention.registry import COMPONENTS
     from attnprof.report.strategies import strategies_csv, strategies_json, strategies_markdown, strategies_table
 
-    _require_output(format)
+    require_output(format)
     if format == "table":
-        _console().print(strategies_table(COMPONENTS))
+        console().print(strategies_table(COMPONENTS))
     else:
         forms = {"csv": strategies_csv, "json": strategies_json, "markdown": strategies_markdown}
         sys.stdout.write(forms[format](COMPONENTS))
@@ -241,7 +251,7 @@ def doctor() -> None:
     from attnprof.doctor import examine
 
     topic = ""
-    for finding in examine(_note):
+    for finding in examine(note):
         line = Table.grid(padding=(0, 1))
         line.add_column(width=10)
         line.add_column(ratio=1)
@@ -251,21 +261,8 @@ def doctor() -> None:
         )
         if finding.action:
             line.add_row("", Text(f"-> {finding.action}", style="bold"))
-        _console().print(line)
+        console().print(line)
         topic = finding.topic
-
-
-def _require_output(format: str, csv: str | None = None) -> None:
-    if format not in _FORMATS:
-        raise AttnprofError(f"format: {format!r} is not one of {', '.join(_FORMATS)}")
-    if csv is not None and not Path(csv).absolute().parent.is_dir():
-        raise AttnprofError(f"csv: the folder of {csv} does not exist; create it first")
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(highlight=False)
 
 
 def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
@@ -281,15 +278,15 @@ def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
     total = len(plan.cases) * max(1, len(cards))
     wanted, served = set(plan.cases), set()
     kept: list[Record] = []  # the file's, which has a case that Ctrl-C kept from being yielded
-    with _surviving() as ending, progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
-        runners, file = _opened(request, path, stack, progress.tell)
+    with surviving() as ending, progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
+        runners, file = opened(request, path, stack, progress.tell)
         for record in run_plan(plan, settings, runners, file, progress):
             served.add(record.card)
             kept = file.records
     records = [record for record in kept if record.case in wanted and record.card in served]
     forms = {"table": to_table, "csv": to_csv, "json": to_json, "markdown": to_markdown}
-    _report(in_order(records, plan, cards), forms, output, csv_path, path)
-    _raise_again(ending, path, f"{len(records)} of {total} cases")
+    show(in_order(records, plan, cards), forms, output, csv_path, path)
+    raise_again(ending, path, f"{len(records)} of {total} cases")
 
 
 def _limits(request: LimitsRequest, csv_path: str | None, output: str) -> None:
@@ -301,15 +298,15 @@ def _limits(request: LimitsRequest, csv_path: str | None, output: str) -> None:
     cards = [str(card) for card in request.cards()]
     total = len(axes) * len(strategies) * max(1, len(cards))
     found: list[Any] = []
-    with _surviving() as ending, search_progress_on_stderr(total) as progress, ExitStack() as stack:
-        runners, file = _opened(request, path, stack, progress.tell)
+    with surviving() as ending, search_progress_on_stderr(total) as progress, ExitStack() as stack:
+        runners, file = opened(request, path, stack, progress.tell)
         for threshold in run_limits(axes, strategies, settings, runners, file, progress):
             found.append(threshold)
     ranks = {card: rank for rank, card in enumerate(cards)}
     found.sort(key=lambda t: ranks.get(t.record.card, 0) if t.record else 0)
     forms = {"table": limits_table, "csv": limits_csv, "json": limits_json, "markdown": limits_markdown}
-    _report(found, forms, output, csv_path, path)
-    _raise_again(ending, path, f"{len(found)} of {total} searches")
+    show(found, forms, output, csv_path, path)
+    raise_again(ending, path, f"{len(found)} of {total} searches")
 
 
 def _recommend(request: RecommendRequest, output: str) -> None:
@@ -323,88 +320,15 @@ def _recommend(request: RecommendRequest, output: str) -> None:
         found = recommend_from_file(request, plan, Path(request.records))
     else:
         path = request.path()
-        with _surviving() as ending, recommend_progress_on_stderr(plan) as progress, ExitStack() as stack:
-            [runner], file = _opened(request, path, stack, progress.tell)
+        with surviving() as ending, recommend_progress_on_stderr(plan) as progress, ExitStack() as stack:
+            [runner], file = opened(request, path, stack, progress.tell)
             found = recommend_from_runs(request, plan, runner, request.runner_of, file, progress)
-        _raise_again(ending, path, "some of its runs")
+        raise_again(ending, path, "some of its runs")
     if output == "table":
-        _console().print(recommendation_table(found))
+        console().print(recommendation_table(found))
     else:
         sys.stdout.write({"json": recommendation_json, "markdown": recommendation_markdown}[output](found))
     if request.records is None:
-        _note(f"records: {path}")
+        note(f"records: {path}")
     if found.ranking.pick is None:
         raise typer.Exit(_NOTHING_FITS)
-
-
-@contextmanager
-def _surviving() -> Iterator[list[BaseException]]:
-    """What ends the work early lands in the list, so that what there is can be shown first."""
-    ending: list[BaseException] = []
-    try:
-        yield ending
-    except (AttnprofError, KeyboardInterrupt, _Interrupted) as error:
-        ending.append(error)
-
-
-def _opened(request: Request, path: Path, stack: ExitStack, tell: Callable[[str], None]) -> tuple[list[Any], Any]:
-    from attnprof.record import RecordFile
-
-    runners = [stack.enter_context(runner) for runner in request.runners(tell)]
-    return runners, stack.enter_context(RecordFile(path, resume=request.resume))
-
-
-def _report(
-    results: list[Any], forms: Mapping[str, Callable[[Any], Any]], output: str, csv_path: str | None, path: Path
-) -> None:
-    if not results:
-        return
-    shown = forms[output](results)
-    if output == "table":
-        _console().print(shown)
-    else:
-        sys.stdout.write(shown)
-    if csv_path is not None:
-        try:
-            Path(csv_path).write_text(forms["csv"](results), encoding="utf-8")
-        except OSError as error:
-            raise AttnprofError(f"cannot write {csv_path}: {error.strerror}") from None
-    _note(f"records: {path}")
-
-
-def _raise_again(ending: list[BaseException], path: Path, done: str) -> None:
-    for error in ending:
-        if not isinstance(error, AttnprofError):
-            again = " ".join(shlex.quote(word) for word in _resuming(sys.argv[1:], path))
-            _note(f"stopped after {done}; continue with: attnprof {again}")
-        raise error
-
-
-def _resuming(arguments: list[str], path: Path) -> list[str]:
-    """The command that goes on where this one stopped."""
-    resumed = list(arguments)
-    if "--resume" not in resumed:
-        resumed.append("--resume")
-    if not any(word == "--out" or word.startswith("--out=") for word in resumed):
-        resumed += ["--out", str(path)]
-    return resumed
-
-
-class _Interrupted(BaseException):
-    """Ended from outside by a signal other than Ctrl-C's."""
-
-    def __init__(self, exit_code: int) -> None:
-        self.exit_code = exit_code
-
-
-def _terminated(number: int, _: object) -> NoReturn:
-    raise _Interrupted(128 + number)
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(text + "\n")
-
-
-def _fail(message: str, code: int) -> int:
-    _note(f"attnprof: {message}")
-    return code
