@@ -197,6 +197,13 @@ def test_where_nothing_fits_the_answer_has_what_would():
     assert [text.index(line) for line in order] == sorted(text.index(line) for line in order)
 
 
+def test_what_failed_for_other_reasons_is_not_said_not_to_fit():
+    records = [record("naive", Outcome.TIMED_OUT, reason="no end after 120 s (--timeout)")]
+    [*_, first, second] = text_of(Recommendation(rank(records, ROOMY), records[0]), width=120)
+    assert first == "No exact variant ran 1x128x64x64 fp32 forward, for other reasons than memory: see the verdicts."
+    assert second == "No smaller batch or map was found to fit either."
+
+
 def test_json_for_scripts():
     answer = json.loads(recommendation_json(fitting()))
     assert (answer["fits"], answer["pick"], answer["source"], answer["gpu"]) == (True, "online", "emulated", "t4")
@@ -236,6 +243,7 @@ def test_from_a_file_of_several_devices_and_sizes(tmp_path):
     assert ask(device="cpu", budget="100MiB", strategy="naive").ranking.pick is None
     for options, message in [
         ({}, "of several devices: say --device cpu or --gpu t4"),
+        ({"gpu": "t4", "budget": "24GiB"}, "recorded within 16.0 GiB, and what was out of memory there may fit"),
         ({"device": "cpu"}, "say how much with --budget 12GB"),
         ({"hw": "48"}, r"has no record of 1x128x48x48 fp32 forward \(it has 1x128x64x64 fp32 forward on cpu"),
     ]:

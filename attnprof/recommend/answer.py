@@ -10,13 +10,14 @@ from attnprof.recommend.ranking import Ranking
 from attnprof.record import Record
 from attnprof.thresholds import Axis, Threshold
 
-# What a nearest workload gives up, in order of harm.
-GIVEN_UP = ("batch", "precision", "keys", "map")
-
 
 @dataclass(frozen=True)
 class Nearest:
-    """A case near the one asked for, that fits; `given_up` is one of `GIVEN_UP`."""
+    """A case near the one asked for, that fits.
+
+    Attributes:
+        given_up: for it; in order of harm `batch`, `precision`, `keys` or `map`.
+    """
 
     given_up: str
     case: Case

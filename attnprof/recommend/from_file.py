@@ -9,9 +9,10 @@ from attnprof.errors import AttnprofError
 from attnprof.plan import Case, Plan, Workload
 from attnprof.recommend.answer import Recommendation, axes, fitting_approximations
 from attnprof.recommend.ranking import Capacity, fits, rank
-from attnprof.record import Record, Source, read_records
+from attnprof.record import Outcome, Record, Source, read_records
 from attnprof.request import RecommendRequest
 from attnprof.thresholds import Axis, Threshold
+from attnprof.units import format_bytes
 
 _NAMED = 3  # workloads, of many
 
@@ -35,7 +36,13 @@ def recommend_from_file(request: RecommendRequest, plan: Plan, path: Path) -> Re
         raise AttnprofError(
             f"{path} has no record of {workload}{_known(everything)}: sweep it first, or leave out --from"
         )
-    total = request.settings().budget_bytes or _capacity_bytes(records[0])
+    asked, own = request.settings().budget_bytes, _capacity_bytes(records[0])
+    if asked and own and asked > own and any(record.outcome is Outcome.OUT_OF_MEMORY for record in records):
+        raise AttnprofError(
+            f"{path} was recorded within {format_bytes(own)}, and what was out of memory there may fit in "
+            f"{format_bytes(asked)}: ask without --from, or for less"
+        )
+    total = asked or own
     if total is None:
         raise AttnprofError(f"{path} is of a device without a memory of its own: say how much with --budget 12GB")
     ranking = rank(records, request.capacity(total), allow_approximate=request.allow_approximate)

@@ -161,7 +161,7 @@ def _why_not(option: Option, pick: Option | None, capacity: Capacity) -> str:
     if record.outcome not in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY):
         return f"{record.outcome.value.replace('_', ' ')}: {record.reason}"
     if not fits(record, capacity):
-        if need is None:
+        if need is None or need <= capacity.usable_bytes:
             asked = re.search(r"ried to allocate ([0-9.]+ \w+)", record.reason)
             return f"out of memory: asked for {asked[1]} more" if asked else f"out of memory: {record.reason}"
         return f"over by {format_bytes(need - capacity.usable_bytes)}"

@@ -204,15 +204,24 @@ def _nothing_lines(found: Recommendation) -> Iterator[str]:
     ranking = found.ranking
     usable = format_bytes(ranking.capacity.usable_bytes)
     exact = [option for option in ranking.options if option.exact]
-    nearest = min((o for o in exact if o.need_bytes is not None), key=lambda o: o.need_bytes or 0, default=None)
+    if exact and all(o.record.outcome not in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY) for o in exact):
+        yield f"No exact variant ran {ranking.workload}, for other reasons than memory: see the verdicts."
+        yield from _nearest_lines(found)
+        return
+    over_it = [o for o in exact if o.need_bytes is not None and o.need_bytes > ranking.capacity.usable_bytes]
+    nearest = min(over_it, key=lambda o: o.need_bytes or 0, default=None)
     over = ""
     if nearest is not None and nearest.need_bytes is not None:
         excess = format_bytes(nearest.need_bytes - ranking.capacity.usable_bytes)
         over = f" The nearest, {nearest.strategy}, is over by {excess}."
     yield f"Nothing exact fits {ranking.workload} in {usable} ({_left_free(ranking)}).{over}"
+    yield from _nearest_lines(found)
+
+
+def _nearest_lines(found: Recommendation) -> Iterator[str]:
     if found.nearest:
         yield "What would fit, the least harm first:"
-        yield from (f"- {_nearest_text(near, ranking)}" for near in found.nearest)
+        yield from (f"- {_nearest_text(near, found.ranking)}" for near in found.nearest)
     elif found.origin:
         yield "Without --from, what would fit instead is looked for."
     else:
