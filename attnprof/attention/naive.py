@@ -11,7 +11,7 @@ from attnprof.attention.projections import Projections
 def naive(p: Projections) -> tuple[Tensor, Tensor]:
     """softmax(q^T k) over all keys for all queries at once.
 
-    Written line by line as the widespread SAGAN block writes it, in one function: `scores` and
+    Written line by line as the widespread blocks write it, in one function: `scores` and
     `attention` both live until it returns, so its peak is that of a user's own block.
 
     Returns:
@@ -21,7 +21,6 @@ def naive(p: Projections) -> tuple[Tensor, Tensor]:
     key = p.key(as_written=True)  # (B, E, M)
     scores = torch.bmm(query, key)  # (B, N, M)
     attention = torch.softmax(scores, dim=-1)
-    value = p.value(as_written=True)  # (B, C, M)
-    out = torch.bmm(value, attention.transpose(1, 2))  # (B, C, N)
-    out = out.view(p.x.shape)
-    return p.gamma * out + p.x, attention
+    value = p.value(as_written=True)  # (B, D, M)
+    out = torch.bmm(value, attention.transpose(1, 2))  # (B, D, N)
+    return p.residual(out, as_written=True), attention

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeGuard
 
 import torch
@@ -11,97 +12,140 @@ from torch import Tensor, nn
 from attnprof.attention.once import differentiable_once
 from attnprof.attention.tiles import exact_dtype, pieces
 
+Projection = Callable[[Tensor], Tensor]
+"""Makes a map of a map, (B, C, H, W) -> (B, C', H', W'): a module, as a rule."""
+
 
 class Projections:
     """Query, key and value of a block for one input, and the way back to its output.
+
+        out = gamma * output(value(x) softmax(query(x)^T key(x))^T) + x
 
     A strategy asks for each projection when it needs it and drops it when it is done, so that the
     order of its own allocations, which decides its peak memory, is its own affair.
 
     A projection is computed as the matrix product that a 1x1 convolution is, or `as_written`: by
-    calling the convolution, as users' blocks do.
+    calling the module, as users' blocks do.
 
     Attributes:
         x: the block's input, (B, C, H, W).
-        gamma: the learned weight of the attention term, (1,).
-        pool: the max-pooling factor of keys and values; 1 for none.
+        gamma: the learned weight of the attention term, of one element; None for a block that has none.
+        pool: the max-pooling factor of keys and values; 1 for none. A block that pools them itself does
+            so first, in its own key and value.
         reduced: E, the channels of query and key.
+        value_channels: D, those of value; C in most blocks.
     """
 
     def __init__(
         self,
         x: Tensor,
-        query_conv: nn.Module,
-        key_conv: nn.Module,
-        value_conv: nn.Module,
-        gamma: Tensor,
+        query: Projection,
+        key: Projection,
+        value: Projection,
         *,
+        gamma: Tensor | None,
         reduced: int,
+        value_channels: int,
+        output: Projection | None = None,
         pool: int = 1,
     ) -> None:
-        self.x, self.gamma, self.reduced, self.pool = x, gamma, reduced, pool
-        self._query_conv, self._key_conv, self._value_conv = query_conv, key_conv, value_conv
+        """Args:
+        output: from D channels back to C; None where D = C and nothing follows the attention.
+        """
+        self.x, self.gamma, self.reduced, self.value_channels, self.pool = x, gamma, reduced, value_channels, pool
+        self._query, self._key, self._value, self._output = query, key, value, output
 
     def query(self, *, as_written: bool = False) -> Tensor:
         """(B, E, N), N = H * W."""
-        return self._project(self._query_conv, as_written).flatten(2)
+        return _applied(self._query, self.x, as_written).flatten(2)
 
     def key(self, *, as_written: bool = False) -> Tensor:
         """(B, E, M); M = N, or the number of pooled positions."""
-        return self._pooled(self._project(self._key_conv, as_written)).flatten(2)
+        return self._pooled(_applied(self._key, self.x, as_written)).flatten(2)
 
     def value(self, *, as_written: bool = False) -> Tensor:
-        """(B, C, M)."""
-        return self._pooled(self._project(self._value_conv, as_written)).flatten(2)
+        """(B, D, M)."""
+        return self._pooled(_applied(self._value, self.x, as_written)).flatten(2)
 
     def query_rows(self, dim: int) -> Tensor:
         """(B, N, dim), contiguous; columns past E are zero."""
-        return self._rows(self._query_conv, dim, pool=1)
+        return self._rows(self._query, dim, pool=1)
 
     def key_rows(self, dim: int) -> Tensor:
         """(B, M, dim), likewise."""
-        return self._rows(self._key_conv, dim, self.pool)
+        return self._rows(self._key, dim, self.pool)
 
     def value_rows(self, dim: int) -> Tensor:
-        """(B, M, dim); columns past C are zero."""
-        return self._rows(self._value_conv, dim, self.pool)
+        """(B, M, dim); columns past D are zero."""
+        return self._rows(self._value, dim, self.pool)
 
     def matrices(self) -> tuple[Tensor, ...] | None:
-        """Weight (C', C) and bias (C',) of query, key and value, where they are nothing but these; else None."""
-        convs = (self._query_conv, self._key_conv, self._value_conv)
-        if self.pool > 1:
+        """Weight (C', C) and bias (C',) of query, key and value, where the block is nothing but these; else None."""
+        if self.pool > 1 or not self.ends_plainly or self.value_channels != self.x.shape[1]:
             return None
         pairs: list[Tensor] = []
-        for conv in convs:
-            if not _is_plain(conv):
+        for conv in (self._query, self._key, self._value):
+            if not _is_plain(conv) or conv.bias is None:
                 return None
-            assert conv.bias is not None
             pairs += [conv.weight.flatten(1), conv.bias]
         return tuple(pairs)
 
-    def residual(self, attended: Tensor) -> Tensor:
-        """`gamma * attended + x` in one kernel and in the layout of x; (B, C, N) -> (B, C, H, W)."""
-        return torch.addcmul(self.x, self.gamma, attended.view(self.x.shape))
+    @property
+    def ends_plainly(self) -> bool:
+        """Whether what follows the attention is `gamma * attended + x`."""
+        return self._output is None and self.gamma is not None
+
+    def residual(self, attended: Tensor, *, as_written: bool = False) -> Tensor:
+        """`gamma * output(attended) + x`; (B, D, N) -> (B, C, H, W).
+
+        In one kernel and in the layout of x, or as written: the product first.
+        """
+        maps = attended.view(len(attended), self.value_channels, *self.x.shape[2:])
+        if self._output is not None:
+            maps = _applied(self._output, maps, as_written)
+        if self.gamma is None:
+            return maps + self.x
+        return self.gamma * maps + self.x if as_written else torch.addcmul(self.x, self.gamma, maps)
 
     def residual_of_rows(self, rows: Tensor) -> Tensor:
-        """The same for (B, N, C), with a gradient that is laid out in rows at once; no double backward."""
+        """The same for (B, N, D), with a gradient that is laid out in rows at once; no double backward."""
+        if not self.ends_plainly:
+            return self.residual(rows.transpose(1, 2))
         return _RowsResidual.apply(self.x, self.gamma, rows)  # type: ignore[no-untyped-call,no-any-return]
 
-    def _rows(self, conv: nn.Module, dim: int, pool: int) -> Tensor:
-        if _is_plain(conv) and pool == 1:
-            return _row_product(conv, self.x, dim)
-        maps = self._project(conv, as_written=False)
+    def _rows(self, projection: Projection, dim: int, pool: int) -> Tensor:
+        if _is_plain(projection) and pool == 1:
+            return _row_product(projection, self.x, dim)
+        maps = _applied(projection, self.x, as_written=False)
         columns = (self._pooled(maps) if pool > 1 else maps).flatten(2)
         return F.pad(columns.transpose(1, 2), (0, dim - columns.shape[1])).contiguous()
-
-    def _project(self, conv: nn.Module, as_written: bool) -> Tensor:
-        if _is_plain(conv) and not as_written:
-            return _product(conv, self.x)
-        return conv(self.x)  # type: ignore[no-any-return]
 
     def _pooled(self, maps: Tensor) -> Tensor:
         # ceil_mode: at an odd size the last row and column pool what is left instead of being lost.
         return F.max_pool2d(maps, self.pool, ceil_mode=True) if self.pool > 1 else maps
+
+
+def chain(*projections: Projection) -> Projection:
+    """One after the other, as `nn.Sequential` does, of modules that have their place elsewhere."""
+    return _Chain(projections)
+
+
+class _Chain:
+    def __init__(self, links: tuple[Projection, ...]) -> None:
+        self.links = links
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return _applied(self, x, as_written=True)
+
+
+def _applied(projection: Projection, x: Tensor, as_written: bool) -> Tensor:
+    if isinstance(projection, _Chain) or (type(projection) is nn.Sequential and not _is_hooked(projection)):
+        for link in projection.links if isinstance(projection, _Chain) else projection:
+            x = _applied(link, x, as_written)
+        return x
+    if _is_plain(projection) and not as_written:
+        return _product(projection, x)
+    return projection(x)
 
 
 class _RowsResidual(torch.autograd.Function):
@@ -136,9 +180,11 @@ def _product(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
     The convolution libraries reorder input and output: on the CPU two more maps of their size.
     """
-    assert conv.bias is not None
     weight = conv.weight.flatten(1).expand(x.shape[0], -1, -1)  # (B, C', C)
-    product = torch.baddbmm(conv.bias.unsqueeze(1), weight, x.flatten(2))  # (B, C', N)
+    if conv.bias is None:
+        product = torch.bmm(weight, x.flatten(2))  # (B, C', N)
+    else:
+        product = torch.baddbmm(conv.bias.unsqueeze(1), weight, x.flatten(2))
     return product.view(x.shape[0], -1, *x.shape[2:])
 
 
@@ -147,19 +193,24 @@ def _row_product(conv: nn.Conv2d, x: Tensor, dim: int) -> Tensor:
 
     Rows of weights that are zero make the padding, so that there is never a copy in another layout.
     """
-    assert conv.bias is not None
     missing = dim - conv.out_channels
     weight = F.pad(conv.weight.flatten(1), (0, 0, 0, missing)).t().expand(x.shape[0], -1, -1)  # (B, C, dim)
-    return torch.baddbmm(F.pad(conv.bias, (0, missing)), x.flatten(2).transpose(1, 2), weight)
+    rows = x.flatten(2).transpose(1, 2)  # (B, N, C)
+    return torch.bmm(rows, weight) if conv.bias is None else torch.baddbmm(F.pad(conv.bias, (0, missing)), rows, weight)
 
 
-def _is_plain(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
+def _is_plain(conv: Projection) -> TypeGuard[nn.Conv2d]:
     """Whether it is nothing but a 1x1 convolution; spectral norm, for one, adds hooks or another class."""
     return (
         type(conv) is nn.Conv2d
         and conv.kernel_size == conv.stride == conv.dilation == (1, 1)
         and conv.padding in ((0, 0), "valid", "same")
         and conv.groups == 1
-        and conv.bias is not None
-        and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
+        and not _is_hooked(conv)
+    )
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )

@@ -1,9 +1,9 @@
 """torch's scaled_dot_product_attention: as one would write it, and laid out so that it pays.
 
-The block's query and key have E = C / 8 channels and its value has C. PyTorch's flash kernels want
+SAGAN's query and key have E = C / 8 channels and its value has D = C. PyTorch's flash kernels want
 equal head dims, and every fused kernel wants the last dim contiguous (ATen
 native/transformers/sdp_utils_cpp.h, native/transformers/cuda/sdp_utils.cpp); otherwise the math
-kernel runs, silently, and the N x N weights are back. SAGAN has no 1 / sqrt(d): `scale=1`.
+kernel runs, silently, and the N x N weights are back. None of the blocks has the 1 / sqrt(E): `scale=1`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def sdpa(p: Projections) -> tuple[Tensor, None]:
     """
     query = p.query(as_written=True).transpose(1, 2).unsqueeze(1)  # (B, 1, N, E)
     key = p.key(as_written=True).transpose(1, 2).unsqueeze(1)  # (B, 1, M, E)
-    value = p.value(as_written=True).transpose(1, 2).unsqueeze(1)  # (B, 1, M, C)
-    out = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, 1, N, C)
+    value = p.value(as_written=True).transpose(1, 2).unsqueeze(1)  # (B, 1, M, D)
+    out = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, 1, N, D)
     return p.residual(out.squeeze(1).transpose(1, 2).contiguous()), None
 
 
@@ -41,16 +41,16 @@ def sdpa_pad(p: Projections) -> tuple[Tensor, None]:
     Returns:
         The block's output (B, C, H, W); there is no attention map.
     """
-    x, channels = p.x, p.x.shape[1]
-    heads = -(-channels // _MAX_HEAD_DIM)
-    value_dim = _aligned(-(-channels // heads))
+    x = p.x
+    heads = -(-p.value_channels // _MAX_HEAD_DIM)
+    value_dim = _aligned(-(-p.value_channels // heads))
     flash = x.device.type == "cpu" or _compute_dtype(x) in (torch.float16, torch.bfloat16)
     query_dim = max(value_dim, _aligned(p.reduced)) if flash else _aligned(p.reduced)
     return p.residual_of_rows(_attend(p, query_dim, value_dim)), None
 
 
 def sdpa_split(p: Projections) -> tuple[Tensor, None]:
-    """The value's columns as C / E heads that share one query and key: each output column needs
+    """The value's columns as D / E heads that share one query and key: each output column needs
     only its own value column, so it is exact.
 
     Returns:
@@ -61,20 +61,19 @@ def sdpa_split(p: Projections) -> tuple[Tensor, None]:
 
 
 def _attend(p: Projections, query_dim: int, value_dim: int) -> Tensor:
-    """Attention with the value split into heads of `value_dim` columns; (B, N, C).
+    """Attention with the value split into heads of `value_dim` columns; (B, N, D).
 
     All is projected into rows at once, and the fused kernels leave rows, so that nothing of the size of a
     map exists twice.
     """
-    channels = p.x.shape[1]
-    heads = -(-channels // value_dim)
+    heads = -(-p.value_channels // value_dim)
     query, key = (
         rows.unsqueeze(1).expand(-1, heads, -1, -1) for rows in (p.query_rows(query_dim), p.key_rows(query_dim))
     )
     value = p.value_rows(heads * value_dim)
     value = value.view(*value.shape[:2], heads, value_dim).transpose(1, 2)  # (B, heads, M, value_dim)
     out = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, heads, N, value_dim)
-    return out.transpose(1, 2).flatten(2)[:, :, :channels]
+    return out.transpose(1, 2).flatten(2)[:, :, : p.value_channels]
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:

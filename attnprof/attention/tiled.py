@@ -56,9 +56,10 @@ def online(p: Projections, queries: int | None = None, keys: int | None = None) 
 
 def _block(p: Projections, tile_for: Callable[[Tensor, Tensor], Tile]) -> Tensor:
     matrices = p.matrices()
-    inputs = (p.x, p.gamma, *(matrices or (p.query(), p.key(), p.value())))
+    skip = (p.x, p.gamma) if p.ends_plainly else (None, None)
+    inputs = (*skip, *(matrices or (p.query(), p.key(), p.value())))
     # Asked here: inside an autograd function gradients are off, and under no_grad parameters still want theirs.
-    training = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
+    training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     device = p.x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else p.x.dtype
     # Inside, each product runs in the dtype of its operands and the softmax in float32:
@@ -66,22 +67,26 @@ def _block(p: Projections, tile_for: Callable[[Tensor, Tensor], Tile]) -> Tensor
     with torch.autocast(device, enabled=False):
         if matrices:
             return _TiledBlock.apply(*inputs, dtype, tile_for, training)  # type: ignore[no-untyped-call,no-any-return]
-        return _TiledAttention.apply(*inputs, tile_for, training)  # type: ignore[no-untyped-call,no-any-return]
+        out: Tensor = _TiledAttention.apply(*inputs, tile_for, training)  # type: ignore[no-untyped-call]
+    return out if p.ends_plainly else p.residual(out)
 
 
 class _TiledAttention(torch.autograd.Function):
-    """x (B, C, H, W), gamma (1,), query (B, E, N), key (B, E, M), value (B, C, M) -> (B, C, H, W)."""
+    """query (B, E, N), key (B, E, M), value (B, D, M) -> the attended values (B, D, N).
+
+    Given x (B, C, H, W) and gamma too, D = C: the block's output gamma * attended + x, (B, C, H, W).
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gamma: Tensor, query: Tensor, key: Tensor, value: Tensor,
+        ctx: Any, x: Tensor | None, gamma: Tensor | None, query: Tensor, key: Tensor, value: Tensor,
         tile_for: Callable[[Tensor, Tensor], Tile], training: bool,
     ) -> Tensor:  # fmt: skip
         ctx.tile = tile_for(query, key)
         keeps = training and ctx.tile.keys < key.shape[2]
         out, lse = attend(query, key, value, ctx.tile, needs_lse=keeps)
         ctx.save_for_backward(gamma, query, key, value, out if keeps else None, lse)
-        return _residual(x, gamma, out, keeps)
+        return out if x is None or gamma is None else _residual(x, gamma, out, keeps)
 
     @staticmethod
     @differentiable_once
@@ -93,12 +98,14 @@ class _TiledAttention(torch.autograd.Function):
                 *grads, dot = backward_by_rows(slope, query, key, value, ctx.tile)
             else:
                 *grads, dot = backward_by_keys(slope, query, key, value, out, lse, ctx.tile)
+            if gamma is None:
+                return None, None, *(unscaled.to(value.dtype) for unscaled in grads), None, None
             scaled = [unscaled.mul_(gamma).to(value.dtype) for unscaled in grads]
         return grad, dot.to(gamma.dtype).view(gamma.shape), *scaled, None, None
 
 
 class _TiledBlock(torch.autograd.Function):
-    """The same from weights (C', C) and biases (C',) of query, key and value, all of it in `dtype`."""
+    """The block from weights (C', C) and biases (C',) of query, key and value, all of it in `dtype`."""
 
     @staticmethod
     def forward(
