@@ -23,6 +23,7 @@ def sweep(
     batch: Values = SweepRequest.batch,
     channels: Values = SweepRequest.channels,
     strategy: Values = SweepRequest.strategy,
+    block: Values = SweepRequest.block,
     mode: Values = SweepRequest.mode,
     dtype: Values = SweepRequest.dtype,
     gpu: Values | None = SweepRequest.gpu,
@@ -34,6 +35,7 @@ def sweep(
         hw: sizes, as `"64,64x96"` or `[64, "64x96"]`.
         batch, channels: numbers, as `"1,4"` or `[1, 4]`.
         strategy: spellings, as `"naive,pooled:2+sdpa-pad"` or a list of them.
+        block: of `sagan`, `sagan-official`, `danet` and `nonlocal`; see `attnprof.attention.blocks`.
         mode: of `forward` and `train`.
         dtype: of `fp32`, `fp16`, `bf16` and `fp64`.
         gpu: cards to emulate instead of measuring, as `"t4,l4"` or `["t4,memory=8GB", "l4"]`.
@@ -49,6 +51,7 @@ def sweep(
         batch=_spelled(batch),
         channels=_spelled(channels),
         strategy=_spelled(strategy),
+        block=_spelled(block),
         mode=_spelled(mode),
         dtype=_spelled(dtype),
         gpu=None if gpu is None else _spelled(gpu),

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from attnprof import __version__
+from attnprof.attention.blocks import BLOCKS
 from attnprof.errors import AttnprofError
 from attnprof.request import KNOWN_DTYPES, LimitsRequest, RecommendRequest, SweepRequest
 from attnprof.terminal import (
@@ -41,7 +42,10 @@ _UsageError: type[Any] = typer.BadParameter.__mro__[2]
 _Strategy = Annotated[str, typer.Option(help="Strategies, parts joined by +, such as pooled:2+sdpa-pad+fp16.")]
 _Mode = Annotated[str, typer.Option(help="forward, train or both.")]
 _Dtype = Annotated[str, typer.Option(help=f"Of {', '.join(KNOWN_DTYPES)}.")]
-_Reduction = Annotated[int, typer.Option(help="Channels over query and key channels.")]
+_Block = Annotated[str, typer.Option(help=f"Of {', '.join(form.name for form in BLOCKS)}.")]
+_Reduction = Annotated[
+    int | None, typer.Option(help="Channels over query and key channels.", show_default="8; nonlocal: 2")
+]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 _Gpu = Annotated[str | None, typer.Option(help="Emulate these cards instead (memory only): t4,l4 or t4,memory=8GB.")]
 _Context = Annotated[
@@ -106,6 +110,7 @@ def sweep(
     batch: Annotated[str, typer.Option(help="Batch sizes.")] = SweepRequest.batch,
     channels: Annotated[str, typer.Option(help="Channel counts.")] = SweepRequest.channels,
     strategy: _Strategy = SweepRequest.strategy,
+    block: _Block = SweepRequest.block,
     mode: _Mode = SweepRequest.mode,
     dtype: _Dtype = SweepRequest.dtype,
     reduction: _Reduction = SweepRequest.reduction,
@@ -144,6 +149,7 @@ def limits(
         int | None, typer.Option(help="Sizes are its multiples.", show_default="1; 8 where hw is measured")
     ] = LimitsRequest.step,
     strategy: _Strategy = LimitsRequest.strategy,
+    block: _Block = LimitsRequest.block,
     mode: _Mode = LimitsRequest.mode,
     dtype: _Dtype = LimitsRequest.dtype,
     reduction: _Reduction = LimitsRequest.reduction,
@@ -182,6 +188,7 @@ def recommend(
         str | None, typer.Option("--from", help="Answer from a file of records; run nothing.")
     ] = RecommendRequest.records,
     strategy: _Strategy = RecommendRequest.strategy,
+    block: _Block = RecommendRequest.block,
     reduction: _Reduction = RecommendRequest.reduction,
     device: _Device = RecommendRequest.device,
     gpu: _Gpu = RecommendRequest.gpu,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from attnprof.attention.blocks import BlockError, block_form
 from attnprof.attention.registry import Strategy, StrategyError, parse_strategy
 from attnprof.errors import AttnprofError
 
@@ -32,6 +33,7 @@ class Workload:
         dtype: `fp32`, `fp16`, `bf16` or `fp64`.
         mode: `forward` (no gradients) or `train` (forward, and backward to input and parameters).
         reduction: C / (channels of query and key).
+        block: which block; see `attnprof.attention.blocks`.
     """
 
     batch: int
@@ -41,6 +43,7 @@ class Workload:
     dtype: str = "fp32"
     mode: str = "forward"
     reduction: int = 8
+    block: str = "sagan"
 
     @property
     def positions(self) -> int:
@@ -51,14 +54,20 @@ class Workload:
     def flops(self) -> int:
         """Of the plain block's matrix products, for planning; measured cases use torch's counter.
 
-        A product (a, b) x (b, c) counts 2abc. Backward of a product is two of the same size.
+        Backward of a product is two of the same size.
         """
-        c, e, n = self.channels, self.channels // self.reduction, self.positions
-        forward = 2 * self.batch * n * (c * (2 * e + c) + n * (e + c))
+        forward = block_form(self.block).forward_flops(
+            self.batch, self.channels, self.height, self.width, self.reduction
+        )
         return forward * 3 if self.mode == "train" else forward
 
+    @property
+    def kind(self) -> str:
+        """What it is beside its size: `fp32 train`, after the block where that is not SAGAN's."""
+        return " ".join([*([self.block] if self.block != Workload.block else []), self.dtype, self.mode])
+
     def __str__(self) -> str:
-        return f"{self.batch}x{self.channels}x{self.height}x{self.width} {self.dtype} {self.mode}"
+        return f"{self.batch}x{self.channels}x{self.height}x{self.width} {self.kind}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,8 @@ class Case:
         mine, theirs = self.workload, other.workload
         return (
             self.strategy == other.strategy
-            and (mine.mode, mine.dtype, mine.reduction) == (theirs.mode, theirs.dtype, theirs.reduction)
+            and (mine.block, mine.mode, mine.dtype, mine.reduction)
+            == (theirs.block, theirs.mode, theirs.dtype, theirs.reduction)
             and mine.batch <= theirs.batch
             and mine.channels <= theirs.channels
             and mine.positions <= theirs.positions
@@ -135,39 +145,47 @@ def make_plan(
     strategies: Sequence[str],
     modes: Sequence[str],
     dtypes: Sequence[str],
-    reduction: int = 8,
+    blocks: Sequence[str] = (Workload.block,),
+    reduction: int | None = None,
 ) -> Plan:
     """Every combination once, ordered by work.
+
+    Args:
+        reduction: None: each block's own.
 
     Raises:
         AttnprofError: an empty list, an unknown name or a value that is out of range.
     """
     for name, values in {"hw": sizes, "batch": batches, "channels": channels, "strategy": strategies,
-                         "mode": modes, "dtype": dtypes}.items():  # fmt: skip
+                         "mode": modes, "dtype": dtypes, "block": blocks}.items():  # fmt: skip
         if not values:
             raise AttnprofError(f"nothing to run: {name} is empty")
     _require_known("mode", modes, MODES)
     _require_known("dtype", dtypes, DTYPE_BYTES)
     for name, numbers in {"hw": itertools.chain(*sizes), "batch": batches, "channels": channels,
-                          "reduction": [reduction]}.items():  # fmt: skip
+                          "reduction": [1 if reduction is None else reduction]}.items():  # fmt: skip
         for number in numbers:
             if number < 1:
                 raise AttnprofError(f"{name}: {number} is not a positive whole number")
-    for count in channels:
-        if count % reduction:
-            raise AttnprofError(
-                f"channels: {count} is not divisible by {reduction}; choose other channels, or a reduction that "
-                f"divides them (--reduction)"
-            )
     try:
         spellings = list(dict.fromkeys(str(parse_strategy(text)) for text in strategies))
-    except StrategyError as error:
+        forms = [block_form(name) for name in blocks]
+    except (StrategyError, BlockError) as error:
         raise AttnprofError(str(error)) from None
+    for form, count in itertools.product(forms, channels):
+        multiple = form.channel_multiple(reduction or form.reduction)
+        if count % multiple:
+            raise AttnprofError(
+                f"channels: {count} is not divisible by {multiple}; choose other channels, or a reduction that "
+                f"divides them (--reduction)"
+            )
     workloads = {
-        Workload(batch, count, height, width, dtype, mode, reduction)
-        for batch, count, (height, width), dtype, mode in itertools.product(batches, channels, sizes, dtypes, modes)
+        Workload(batch, count, height, width, dtype, mode, reduction or form.reduction, form.name)
+        for batch, count, (height, width), dtype, mode, form in itertools.product(
+            batches, channels, sizes, dtypes, modes, forms
+        )
     }
-    ordered = sorted(workloads, key=lambda w: (w.flops, w.mode, w.dtype, w.batch, w.channels, w.height))
+    ordered = sorted(workloads, key=lambda w: (w.flops, w.block, w.mode, w.dtype, w.batch, w.channels, w.height))
     return Plan(tuple(Case(workload, spelling) for workload in ordered for spelling in spellings))
 
 

@@ -2,8 +2,10 @@
 
 Schema versions:
     1: first.
-    2: the outcome `measured` is `completed`, since an emulated case has it too. 1 is still read.
-    3: `estimate` in a measurement. 1 and 2 are still read.
+    2: the outcome `measured` is `completed`, since an emulated case has it too.
+    3: `estimate` in a measurement.
+    4: `block` in a case; before, it was SAGAN's.
+All older ones are still read.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from typing import IO, Any
 from attnprof.errors import AttnprofError
 from attnprof.plan import Case
 
-SCHEMA = 3
-_READABLE = (1, 2, 3)
+SCHEMA = 4
+_READABLE = (1, 2, 3, 4)
 SPREAD = 0.1  # of a latency: IQR / median, up to which it counts as steady
 _LINE_START = b'{"schema":'
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from platformdirs import user_state_path
 
+from attnprof.attention.blocks import BlockError, block_form
 from attnprof.attention.registry import parse_strategy
 from attnprof.catalogue import Card, parse_cards
 from attnprof.errors import AttnprofError
@@ -22,6 +23,7 @@ from attnprof.plan import (
     MODES,
     RECOMMENDED_STRATEGIES,
     Plan,
+    Workload,
     make_plan,
     parse_names,
     parse_numbers,
@@ -42,9 +44,10 @@ class Request:
     estimates: ClassVar[bool] = False
 
     strategy: str = ",".join(DEFAULT_STRATEGIES)
+    block: str = Workload.block
     mode: str = ",".join(MODES)
     dtype: str = "fp32"
-    reduction: int = 8
+    reduction: int | None = None
     device: str = "auto"
     gpu: str | None = None
     context: str | None = None
@@ -135,6 +138,7 @@ class SweepRequest(Request):
             strategies=self.candidates(),
             modes=parse_names(self.mode, "mode"),
             dtypes=parse_names(self.dtype, "dtype"),
+            blocks=parse_names(self.block, "block"),
             reduction=self.reduction,
         )
 
@@ -166,14 +170,15 @@ class LimitsRequest(Request):
         """
         if self.vary not in VARY:
             raise AttnprofError(f"vary: {self.vary!r} is not one of {', '.join(VARY)}")
-        smallest = str(self.reduction)
+        channels = str(self._channel_multiple()) if self.vary == "channels" else self.channels
         plan = make_plan(
             sizes=[(1, 1)] if self.vary == "hw" else parse_sizes(self.hw),
             batches=parse_numbers("1" if self.vary == "batch" else self.batch, "batch"),
-            channels=parse_numbers(smallest if self.vary == "channels" else self.channels, "channels"),
+            channels=parse_numbers(channels, "channels"),
             strategies=parse_names(self.strategy, "strategy"),
             modes=parse_names(self.mode, "mode"),
             dtypes=parse_names(self.dtype, "dtype"),
+            blocks=parse_names(self.block, "block"),
             reduction=self.reduction,
         )
         workloads = dict.fromkeys(case.workload for case in plan.cases)
@@ -188,8 +193,16 @@ class LimitsRequest(Request):
         step = self.step if self.step is not None else default
         if step < 1:
             raise AttnprofError(f"step: {step} is not a positive whole number")
-        # Channels must divide by the reduction.
-        return math.lcm(step, self.reduction) if self.vary == "channels" else step
+        return math.lcm(step, self._channel_multiple()) if self.vary == "channels" else step
+
+    def _channel_multiple(self) -> int:
+        """What the channels must be a multiple of, for all blocks."""
+        try:
+            forms = [block_form(name) for name in parse_names(self.block, "block")]
+        except BlockError as error:
+            raise AttnprofError(str(error)) from None
+        # A reduction that is no number is complained of with the rest.
+        return math.lcm(*(form.channel_multiple(max(1, self.reduction or form.reduction)) for form in forms))
 
 
 @dataclass(frozen=True)
@@ -218,7 +231,7 @@ class RecommendRequest(SweepRequest):
         plan = super().plan()
         if len({case.workload for case in plan.cases}) > 1:
             raise AttnprofError(
-                "recommend answers for one workload: give one value each of hw, batch, channels, mode and dtype"
+                "recommend answers for one workload: give one value each of hw, batch, channels, block, mode and dtype"
             )
         if len(self.cards()) > 1:
             raise AttnprofError(f"recommend answers for one card: choose one of --gpu {self.gpu}")

@@ -10,6 +10,7 @@ import torch
 from samples import case
 
 from attnprof import SelfAttention2d
+from attnprof.measure.definitions import DEFINITIONS
 from attnprof.measure.exactness import compare
 from attnprof.measure.kernels import chosen_kernel
 from attnprof.measure.latency import measure_latency, noise_note, summarize
@@ -145,7 +146,7 @@ def test_values_that_are_not_finite_do_not_pass_for_exact():
     weights = {name: p.detach().clone() for name, p in block.named_parameters()}
     with torch.no_grad():
         block.query_conv.weight.fill_(float("nan"))
-    found = compare(block, weights, x, x, train=True, seed=0)
+    found = compare(block, DEFINITIONS["sagan"], weights, x, x, train=True, seed=0)
     assert not math.isfinite(found.max_abs_error)
     assert not math.isfinite(found.grad_max_rel_error)
 

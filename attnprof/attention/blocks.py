@@ -6,6 +6,7 @@ To add a block: write its file beside this one and add one line to `BLOCKS`.
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BlockError(ValueError):
-    """An unknown block, or channels that it cannot have; the message says what to do."""
+    """An unknown block; the message names the nearest that is known."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,9 @@ class BlockForm:
         """D."""
         return channels // (self.value_reduction or reduction)
 
-    def require_channels(self, channels: int, reduction: int) -> None:
-        """Raises BlockError unless the channels divide."""
-        for divisor in (reduction, self.value_reduction or 1):
-            if divisor < 1 or channels < 1 or channels % divisor:
-                raise BlockError(f"{channels} is not divisible by {divisor}")
+    def channel_multiple(self, reduction: int) -> int:
+        """What C must be a multiple of."""
+        return math.lcm(reduction, self.value_reduction or 1)
 
     def forward_flops(self, batch: int, channels: int, height: int, width: int, reduction: int) -> int:
         """Of the plain block's matrix products; (a, b) x (b, c) counts 2abc."""

@@ -11,13 +11,16 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor
 
-from attnprof.attention.block import SelfAttention2d
+from attnprof.attention.block import AttentionBlock
+from attnprof.attention.blocks import block_form
+from attnprof.attention.registry import Strategy, parse_strategy
+from attnprof.measure.definitions import DEFINITIONS
 from attnprof.measure.device import Device, is_out_of_memory, refusal
 from attnprof.measure.exactness import compare
 from attnprof.measure.kernels import KernelObserver
 from attnprof.measure.latency import measure_latency, noise_note
 from attnprof.measure.work import DTYPES, step_flops
-from attnprof.plan import Case
+from attnprof.plan import Case, Workload
 from attnprof.record import Estimate, Latency, Measurement, Memory, Outcome, Result, Source
 from attnprof.settings import Settings
 from attnprof.units import format_bytes
@@ -31,7 +34,7 @@ _LONGEST_EMULATED_SECONDS = 10.0
 class Step:
     """The block and its tensors as a user's program holds them; calling it runs one step.
 
-    The skip connection's weight is 1, so that errors of the attention term show in the output.
+    The attention term's weight is 1, so that its errors show in the output.
     """
 
     def __init__(self, case: Case, device: Device, seed: int) -> None:
@@ -41,16 +44,16 @@ class Step:
         # Weights come from the host's generator, the same for every device; where there are no values they
         # are made in place: a card may hold what this host cannot.
         with torch.device(device.name) if device.source is Source.EMULATED else nullcontext():
-            self.block = SelfAttention2d(w.channels, case.parsed, reduction=w.reduction)
-        with torch.no_grad():
-            self.block.gamma.fill_(1.0)
+            self.block = _unit_block(w, case.parsed).train(self.train)
         self.block.to(device.name, None if case.parsed.precision_name else DTYPES[w.dtype])
-        self.x = draw_input(case, device, seed).to(self.block.gamma.dtype).requires_grad_(self.train)
+        dtype = next(self.block.parameters()).dtype
+        self.x = draw_input(case, device, seed).to(dtype).requires_grad_(self.train)
         self.slope = torch.randn_like(self.x, requires_grad=False) if self.train else None
 
     def tensors(self) -> list[Tensor]:
         """What is allocated before the step."""
-        return [*self.block.parameters(), self.x, *([self.slope] if self.slope is not None else [])]
+        given = [self.x, self.slope] if self.slope is not None else [self.x]
+        return [*self.block.parameters(), *self.block.buffers(), *given]
 
     def __call__(self) -> None:
         if not self.train:
@@ -60,6 +63,14 @@ class Step:
         self.block(self.x).backward(self.slope)
         self.x.grad = None
         self.block.zero_grad(set_to_none=True)
+
+
+def _unit_block(workload: Workload, strategy: Strategy) -> AttentionBlock:
+    block = block_form(workload.block).build(workload.channels, strategy, workload.reduction)
+    with torch.no_grad():
+        for weight in block.residual_weights():
+            weight.fill_(1.0)
+    return block
 
 
 def draw_input(case: Case, device: Device, seed: int) -> Tensor:
@@ -204,7 +215,8 @@ class _Measuring:
         weights = self._own_weights()
         try:
             x = draw_input(self.case, self.device, self.settings.seed)
-            exactness = compare(step.block, weights, x, step.x, train=step.train, seed=self.settings.seed)
+            plain = DEFINITIONS[self.case.workload.block]
+            exactness = compare(step.block, plain, weights, x, step.x, train=step.train, seed=self.settings.seed)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -220,7 +232,5 @@ class _Measuring:
         """The parameters in the workload's dtype, before the strategy's precision."""
         w = self.case.workload
         torch.manual_seed(self.settings.seed)
-        block = SelfAttention2d(w.channels, "naive", reduction=w.reduction).to(DTYPES[w.dtype])
-        weights = {name: parameter.detach() for name, parameter in block.named_parameters()}
-        weights["gamma"] = torch.ones_like(weights["gamma"])
-        return weights
+        block = _unit_block(w, parse_strategy("naive")).to(DTYPES[w.dtype])
+        return {name: parameter.detach() for name, parameter in block.named_parameters()}

@@ -1,6 +1,6 @@
 """How far a strategy's output and gradients are from the plain block in float64.
 
-The reference is written out here, apart from the attention library, and costs O(rows * N): on maps
+The reference (`definitions`) is written apart from the attention library, and costs O(rows * N): on maps
 too large for all rows, a fixed random subset of query rows is compared. The gradient of the output
 is zero outside those rows, so that every parameter's gradient depends on them alone and is compared
 whole.
@@ -12,9 +12,9 @@ import math
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnprof.measure.definitions import Definition
 from attnprof.record import Exactness
 
 _ELEMENTS = 2**20  # of a rows x N float64 matrix over the batch: 8 MiB
@@ -22,13 +22,21 @@ _MIN_ROWS = 16
 
 
 def compare(
-    block: nn.Module, weights: Mapping[str, Tensor], x: Tensor, x_in: Tensor, *, train: bool, seed: int
+    block: nn.Module,
+    definition: Definition,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    x_in: Tensor,
+    *,
+    train: bool,
+    seed: int,
 ) -> Exactness:
-    """Run the block once and compare.
+    """Run the block once, in evaluation mode, and compare.
 
     Args:
         block: the strategy's module, in its own precision.
-        weights: the workload's own parameters.
+        definition: what it is to compute.
+        weights: the workload's own parameters. Buffers are taken from the block, as its steps left them.
         x: the workload's own input (B, C, H, W).
         x_in: the same as the block takes it, in the strategy's dtype.
     """
@@ -38,9 +46,10 @@ def compare(
     reference = {name: weight.to(x.device, torch.float64).requires_grad_(train) for name, weight in weights.items()}
     x_reference = x.double().requires_grad_(train)
     with torch.set_grad_enabled(train):
-        expected = _plain_rows(reference, x_reference, rows)  # (B, C, rows)
+        buffers = {name: buffer.to(torch.float64) for name, buffer in block.named_buffers()}
+        expected = definition.rows({**reference, **buffers}, x_reference, rows)  # (B, C, rows)
         x_in = x_in.detach().requires_grad_(train)
-        block.zero_grad(set_to_none=True)
+        block.eval().zero_grad(set_to_none=True)
         out = block(x_in)
         found = out.flatten(2)[:, :, rows]
     difference = (found.detach().double() - expected.detach()).abs().max().item()
@@ -53,7 +62,7 @@ def compare(
         torch.autograd.backward(found, slope.to(found.dtype))
         parameters = {name: parameter.grad for name, parameter in block.named_parameters()}
         grad_error = _worst(
-            [(parameters[name], weight.grad) for name, weight in reference.items() if name != "key_conv.bias"]
+            [(parameters[name], weight.grad) for name, weight in reference.items() if name != definition.key_bias]
             + [(x_in.grad, x_reference.grad)]
         )
     return Exactness(difference, difference / scale if scale else 0.0, grad_error, len(rows))
@@ -65,17 +74,6 @@ def _query_rows(batch: int, positions: int, seed: int) -> Tensor:
         return torch.arange(positions)
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(positions, generator=generator)[:count].sort().values
-
-
-def _plain_rows(weights: Mapping[str, Tensor], x: Tensor, rows: Tensor) -> Tensor:
-    """The block's output at some positions: (B, C, H, W) -> (B, C, rows)."""
-    flat = x.flatten(2)  # (B, C, N)
-    query, key, value = (
-        weights[f"{name}_conv.weight"].flatten(1) @ positions + weights[f"{name}_conv.bias"].unsqueeze(1)
-        for name, positions in (("query", flat[:, :, rows]), ("key", flat), ("value", flat))
-    )
-    attention = F.softmax(query.transpose(1, 2) @ key, dim=-1)  # (B, rows, N)
-    return weights["gamma"] * (value @ attention.transpose(1, 2)) + flat[:, :, rows]
 
 
 def _worst(pairs: list[tuple[Tensor | None, Tensor | None]]) -> float:

@@ -6,7 +6,7 @@ import torch
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from attnprof.attention.block import SelfAttention2d
+from attnprof.attention.blocks import block_form
 from attnprof.measure.device import Device
 from attnprof.plan import Case
 
@@ -26,7 +26,7 @@ def step_flops(case: Case) -> int:
     """
     w = case.workload
     training = w.mode == "train"
-    block = SelfAttention2d(w.channels, case.parsed.definition(), reduction=w.reduction).to("meta")
+    block = block_form(w.block).build(w.channels, case.parsed.definition(), w.reduction).to("meta")
     x = torch.empty(w.batch, w.channels, w.height, w.width, device="meta", requires_grad=training)
     counter = FlopCounterMode(display=False)
     with counter, torch.set_grad_enabled(training):

@@ -68,6 +68,7 @@ _FIELDS: dict[str, Callable[[Threshold], Any]] = {
     "exponent": lambda t: t.exponent,
     "total_memory_bytes": lambda t: _of_record(t, "total_memory_bytes"),
     "budget_bytes": lambda t: _of_record(t, "budget_bytes"),
+    "block": lambda t: t.axis.base.block,
 }
 
 
@@ -118,7 +119,7 @@ def _fixed(axis: Axis) -> str:
     batch = "B" if "B" in names else str(w.batch)
     channels = "C" if "C" in names else str(w.channels)
     size = "HxW" if "H" in names else f"{w.height}x{w.width}"
-    return f"{batch}x{channels}x{size} {w.dtype} {w.mode}"
+    return f"{batch}x{channels}x{size} {w.kind}"
 
 
 def _best(thresholds: Sequence[Threshold]) -> Threshold | None:

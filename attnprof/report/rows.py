@@ -86,6 +86,7 @@ _COLUMNS: dict[str, Callable[[Record], Cell]] = {
     "total_memory_bytes": lambda r: r.environment.get("total_memory_bytes"),
     "estimated_seconds": lambda r: r.measurement.estimate.seconds if r.measurement.estimate else None,
     "estimate_basis": lambda r: r.measurement.estimate.basis if r.measurement.estimate else None,
+    "block": lambda r: r.case.workload.block,
 }
 
 COLUMNS = tuple(_COLUMNS)

@@ -80,13 +80,13 @@ def strategy_text(record: Record) -> str:
 
 
 def pick_lines(groups: Sequence[Group]) -> list[str]:
-    """For each device a sentence on what to use, from the largest workload where an exact strategy ran.
+    """For each device and block a sentence on what to use, from the largest workload where an exact strategy ran.
 
     Cards of which the same is to be said share a line.
     """
     told: dict[str, list[str]] = {}
-    for device, source in dict.fromkeys((one.device, one.source) for one in groups):
-        mine = [one for one in groups if (one.device, one.source) == (device, source)]
+    for device, source, block in dict.fromkeys((one.device, one.source, one.workload.block) for one in groups):
+        mine = [one for one in groups if (one.device, one.source, one.workload.block) == (device, source, block)]
         best = next((one for one in sorted(mine, key=lambda g: g.workload.flops, reverse=True) if one.pick), None)
         told.setdefault(_pick(best) if best else _NOTHING_RAN, []).extend([device] if source is Source.EMULATED else [])
     return [f"{', '.join(cards)}: {line}" if cards else line for line, cards in told.items()] or [_NOTHING_RAN]
