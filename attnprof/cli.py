@@ -18,7 +18,7 @@ import typer
 from attnprof import __version__
 from attnprof.attention.blocks import BLOCKS
 from attnprof.errors import AttnprofError
-from attnprof.request import KNOWN_DTYPES, LimitsRequest, RecommendRequest, SweepRequest
+from attnprof.request import LimitsRequest, RecommendRequest, SweepRequest
 from attnprof.terminal import (
     FORMATS,
     Interrupted,
@@ -32,6 +32,7 @@ from attnprof.terminal import (
     surviving,
     terminated,
 )
+from attnprof.workload import DTYPES
 
 _ANSWER_FORMATS = ("table", "json", "markdown")
 _NOTHING_FITS = 3
@@ -41,7 +42,7 @@ _UsageError: type[Any] = typer.BadParameter.__mro__[2]
 # Options that several commands have.
 _Strategy = Annotated[str, typer.Option(help="Strategies, parts joined by +, such as pooled:2+sdpa-pad+fp16.")]
 _Mode = Annotated[str, typer.Option(help="forward, train or both.")]
-_Dtype = Annotated[str, typer.Option(help=f"Of {', '.join(KNOWN_DTYPES)}.")]
+_Dtype = Annotated[str, typer.Option(help=f"Of {', '.join(DTYPES)}.")]
 _Block = Annotated[str, typer.Option(help=f"Of {', '.join(form.name for form in BLOCKS)}.")]
 _Reduction = Annotated[
     int | None, typer.Option(help="Channels over query and key channels.", show_default="8; nonlocal: 2")

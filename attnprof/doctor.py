@@ -12,11 +12,12 @@ from typing import Any
 from attnprof.catalogue import catalogue, parse_cards
 from attnprof.errors import AttnprofError
 from attnprof.measure.runner import Runner
-from attnprof.plan import Case, Workload
+from attnprof.plan import Case
 from attnprof.record import Outcome, Result, Source
 from attnprof.settings import Settings
 from attnprof.survey import IN_CONTAINER, NO_BINDINGS, Holder, Survey
 from attnprof.units import format_bytes
+from attnprof.workload import Workload
 
 _PROBE = Case(Workload(1, 128, 64, 64, mode="train"), "naive")
 _OLDEST_TORCH = (2, 6)  # as pyproject.toml has it

@@ -1,4 +1,4 @@
-"""What to measure: workloads, cases, and the order in which a sweep runs them. Needs no torch."""
+"""What to measure: cases, and the order in which a sweep runs them. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 from attnprof.attention.blocks import BlockError, block_form
 from attnprof.attention.registry import Strategy, StrategyError, parse_strategy
 from attnprof.errors import AttnprofError
+from attnprof.workload import DTYPES, MODES, ModelWorkload, Workload
 
-MODES = ("forward", "train")
-DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "fp64": 8}
+# A model as its user wrote it, in the place of a strategy.
+AS_IS = "as-is"
 
 DEFAULT_STRATEGIES = (
     "naive", "naive+checkpoint", "chunked", "online", "sdpa", "sdpa-pad", "sdpa-split", "pooled:2",
@@ -25,61 +26,16 @@ RECOMMENDED_STRATEGIES = (
 
 
 @dataclass(frozen=True)
-class Workload:
-    """The block's input and what is done with it: everything of a case but the strategy.
-
-    Attributes:
-        batch, channels, height, width: the input is (B, C, H, W).
-        dtype: `fp32`, `fp16`, `bf16` or `fp64`.
-        mode: `forward` (no gradients) or `train` (forward, and backward to input and parameters).
-        reduction: C / (channels of query and key).
-        block: which block; see `attnprof.attention.blocks`.
-    """
-
-    batch: int
-    channels: int
-    height: int
-    width: int
-    dtype: str = "fp32"
-    mode: str = "forward"
-    reduction: int = 8
-    block: str = "sagan"
-
-    @property
-    def positions(self) -> int:
-        """N = H * W."""
-        return self.height * self.width
-
-    @property
-    def flops(self) -> int:
-        """Of the plain block's matrix products, for planning; measured cases use torch's counter.
-
-        Backward of a product is two of the same size.
-        """
-        forward = block_form(self.block).forward_flops(
-            self.batch, self.channels, self.height, self.width, self.reduction
-        )
-        return forward * 3 if self.mode == "train" else forward
-
-    @property
-    def kind(self) -> str:
-        """What it is beside its size: `fp32 train`, after the block where that is not SAGAN's."""
-        return " ".join([*([self.block] if self.block != Workload.block else []), self.dtype, self.mode])
-
-    def __str__(self) -> str:
-        return f"{self.batch}x{self.channels}x{self.height}x{self.width} {self.kind}"
-
-
-@dataclass(frozen=True)
 class Case:
-    """One workload computed by one strategy (its canonical spelling)."""
+    """One workload computed by one strategy (its canonical spelling), or `AS_IS` where that is a model."""
 
     workload: Workload
     strategy: str
 
     @property
     def parsed(self) -> Strategy:
-        return parse_strategy(self.strategy)
+        """What is as it was written gives nothing up: as the plain form."""
+        return parse_strategy("naive" if self.strategy == AS_IS else self.strategy)
 
     @property
     def unsupported_reason(self) -> str | None:
@@ -90,17 +46,8 @@ class Case:
         return None
 
     def implies_out_of_memory(self, other: Case) -> bool:
-        """Whether `other` cannot fit if this case did not: the same series, no dimension smaller."""
-        mine, theirs = self.workload, other.workload
-        return (
-            self.strategy == other.strategy
-            and (mine.block, mine.mode, mine.dtype, mine.reduction)
-            == (theirs.block, theirs.mode, theirs.dtype, theirs.reduction)
-            and mine.batch <= theirs.batch
-            and mine.channels <= theirs.channels
-            and mine.positions <= theirs.positions
-            and mine != theirs
-        )
+        """Whether `other` cannot fit if this case did not: the same series, and larger."""
+        return self.strategy == other.strategy and self.workload.is_within(other.workload)
 
     def to_json(self) -> dict[str, Any]:
         return {"strategy": self.strategy, **asdict(self.workload)}
@@ -109,7 +56,9 @@ class Case:
     def from_json(cls, fields: dict[str, Any]) -> Case:
         """Raises TypeError on fields that do not fit."""
         fields = dict(fields)
-        return cls(strategy=str(fields.pop("strategy", "")), workload=Workload(**fields))
+        strategy = str(fields.pop("strategy", ""))
+        kind = ModelWorkload if "target" in fields else Workload
+        return cls(strategy=strategy, workload=kind(**fields))
 
     def __str__(self) -> str:
         return f"{self.strategy} {self.workload}"
@@ -161,7 +110,7 @@ def make_plan(
         if not values:
             raise AttnprofError(f"nothing to run: {name} is empty")
     _require_known("mode", modes, MODES)
-    _require_known("dtype", dtypes, DTYPE_BYTES)
+    _require_known("dtype", dtypes, DTYPES)
     for name, numbers in {"hw": itertools.chain(*sizes), "batch": batches, "channels": channels,
                           "reduction": [1 if reduction is None else reduction]}.items():  # fmt: skip
         for number in numbers:

@@ -19,11 +19,8 @@ from attnprof.errors import AttnprofError
 from attnprof.measure.runner import Runner
 from attnprof.plan import (
     DEFAULT_STRATEGIES,
-    DTYPE_BYTES,
-    MODES,
     RECOMMENDED_STRATEGIES,
     Plan,
-    Workload,
     make_plan,
     parse_names,
     parse_numbers,
@@ -33,6 +30,7 @@ from attnprof.recommend.ranking import Capacity
 from attnprof.settings import Settings
 from attnprof.thresholds import VARY, Axis
 from attnprof.units import format_bytes, parse_bytes
+from attnprof.workload import MODES, Workload
 
 
 @dataclass(frozen=True)
@@ -282,6 +280,3 @@ def _ratio(text: str) -> float:
     if not ratio > 0:
         raise AttnprofError(f"aspect: {text!r} is not a width over a height: write 16:9 or 1.5")
     return ratio
-
-
-KNOWN_DTYPES = tuple(DTYPE_BYTES)

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from attnprof.plan import Case, Workload
+from attnprof.plan import Case
 from attnprof.record import Outcome, Record
+from attnprof.workload import Workload
 
 VARY = ("hw", "batch", "channels")
 _START = {"hw": 64, "batch": 1, "channels": 64}

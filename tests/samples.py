@@ -1,8 +1,9 @@
 """Records with made-up numbers, for what reads records."""
 
 from attnprof.measure.latency import summarize
-from attnprof.plan import Case, Workload
+from attnprof.plan import Case
 from attnprof.record import Exactness, Kernel, Measurement, Memory, Outcome, Record, Source
+from attnprof.workload import Workload
 
 MIB = 2**20
 ENVIRONMENT = {"attnprof": "0", "torch": "2", "device": "cpu", "device_name": "Test CPU", "threads": 2}

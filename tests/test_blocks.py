@@ -6,7 +6,8 @@ import torch
 from attnprof.attention.blocks import BLOCKS, BlockError, block_form
 from attnprof.measure.definitions import DEFINITIONS
 from attnprof.measure.work import step_flops
-from attnprof.plan import Case, Workload
+from attnprof.plan import Case
+from attnprof.workload import Workload
 
 EXACT = (
     "naive", "chunked", "chunked:7", "online:4x5", "sdpa", "sdpa-pad", "sdpa-split", "naive+checkpoint",

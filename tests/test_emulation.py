@@ -262,7 +262,8 @@ STRANGE_STEP = """
     import ctypes, json, torch
     from attnprof.measure import case as measuring
     from attnprof.measure.opening import open_device
-    from attnprof.plan import Case, Workload
+    from attnprof.plan import Case
+from attnprof.workload import Workload
     from attnprof.settings import Settings
 
     def strange(self):

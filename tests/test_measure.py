@@ -176,10 +176,10 @@ def test_a_wrong_block_is_found_out_on_a_subset_of_rows(train):
         def named_parameters(self, *args, **kwargs):
             return self.inner.named_parameters(*args, **kwargs)
 
-    good = compare(First(right), weights, x, x, train=train, seed=0)
+    good = compare(First(right), DEFINITIONS["sagan"], weights, x, x, train=train, seed=0)
     wrong = Wrong(8)
     wrong.load_state_dict(right.state_dict())
-    bad = compare(First(wrong), weights, x, x, train=train, seed=0)
+    bad = compare(First(wrong), DEFINITIONS["sagan"], weights, x, x, train=train, seed=0)
     assert good.rows < 4096
     assert good.max_rel_error < 1e-5
     assert bad.max_rel_error == pytest.approx(0.01, rel=0.1)

@@ -2,8 +2,9 @@ import pytest
 from samples import case
 
 from attnprof.errors import AttnprofError
-from attnprof.plan import Case, Workload, make_plan, parse_names, parse_numbers, parse_sizes
+from attnprof.plan import Case, make_plan, parse_names, parse_numbers, parse_sizes
 from attnprof.units import format_bytes, format_duration, format_seconds, parse_bytes
+from attnprof.workload import Workload
 
 ONE = {
     "sizes": [(8, 8)],

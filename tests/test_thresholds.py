@@ -10,11 +10,11 @@ from rich.console import Console
 from samples import ENVIRONMENT, MIB, SETTINGS, emulated
 
 from attnprof.errors import AttnprofError
-from attnprof.plan import Workload
 from attnprof.record import Measurement, Memory, Outcome, Record
 from attnprof.report.limits import limits_csv, limits_json, limits_markdown, limits_table
 from attnprof.request import LimitsRequest
 from attnprof.thresholds import Axis, Search, find_threshold
+from attnprof.workload import Workload
 
 
 def run(search, load, capacity):

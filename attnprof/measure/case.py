@@ -20,10 +20,11 @@ from attnprof.measure.exactness import compare
 from attnprof.measure.kernels import KernelObserver
 from attnprof.measure.latency import measure_latency, noise_note
 from attnprof.measure.work import DTYPES, step_flops
-from attnprof.plan import Case, Workload
+from attnprof.plan import Case
 from attnprof.record import Estimate, Latency, Measurement, Memory, Outcome, Result, Source
 from attnprof.settings import Settings
 from attnprof.units import format_bytes
+from attnprof.workload import Workload
 
 # Steps of the passes after that of the memory, at least: a sample with its trial, warm-up, and exactness.
 _LATER_STEPS = 5

@@ -17,8 +17,9 @@ from attnprof.measure.device import Reading, RealDevice, common_environment
 from attnprof.measure.kernels import kernel_refusals
 from attnprof.measure.limits import ResidentPeak, available_bytes, holders, limit_process, spare_bytes, total_bytes
 from attnprof.measure.work import step_flops
-from attnprof.plan import Case, Workload
+from attnprof.plan import Case
 from attnprof.survey import Survey
+from attnprof.workload import Workload
 
 
 class CpuDevice(RealDevice):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnprof.plan import Case, Workload
+from attnprof.plan import Case
 from attnprof.recommend.ranking import Ranking
 from attnprof.record import Record
 from attnprof.thresholds import Axis, Threshold
+from attnprof.workload import Workload
 
 
 @dataclass(frozen=True)

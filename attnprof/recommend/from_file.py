@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from attnprof.errors import AttnprofError
-from attnprof.plan import Case, Plan, Workload
+from attnprof.plan import Case, Plan
 from attnprof.recommend.answer import Recommendation, axes, fitting_approximations
 from attnprof.recommend.ranking import Capacity, fits, rank
 from attnprof.record import Outcome, Record, Source, read_records
 from attnprof.request import RecommendRequest
 from attnprof.thresholds import Axis, Threshold
 from attnprof.units import format_bytes
+from attnprof.workload import Workload
 
 _NAMED = 3  # workloads, of many
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from attnprof.plan import Workload
 from attnprof.record import Memory, Outcome, Record
 from attnprof.units import format_bytes
+from attnprof.workload import Workload
 
 # Latencies within this factor count as equal, and memory decides.
 CLOSE_MEASURED = 1.1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attnprof.plan import Workload
 from attnprof.record import Outcome, Record
 from attnprof.report.grid import Column, Grid, Row
 from attnprof.report.place import place_text
 from attnprof.report.summary import Group, outcome_text, strategy_text
 from attnprof.units import format_bytes
+from attnprof.workload import Workload
 
 LEGEND = "* smallest of the exact   ~ approximate   total: with cache and context"
 LEGEND_SIDE_BY_SIDE = "* smallest of the exact   ~ approximate   peak, and kernel: eff is efficient"

@@ -9,7 +9,6 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.text import Text
 
-from attnprof.plan import Workload
 from attnprof.record import Outcome
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
 from attnprof.report.listing import csv_text, json_text
@@ -17,6 +16,7 @@ from attnprof.report.place import place_text
 from attnprof.report.summary import OUTCOME_WORDS
 from attnprof.thresholds import Axis, Threshold
 from attnprof.units import format_bytes
+from attnprof.workload import Workload
 
 _LEGEND = "* largest of the exact   ~ approximate   memory ~ size^p: {what}"
 _AMOUNTS = {"hw": "N = H * W", "batch": "the batch", "channels": "the channels"}

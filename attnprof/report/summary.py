@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from attnprof.plan import Workload
 from attnprof.record import Outcome, Record, Source
 from attnprof.units import format_bytes
+from attnprof.workload import Workload
 
 OUTCOME_WORDS = {
     Outcome.OUT_OF_MEMORY: "OOM",
