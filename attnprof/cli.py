@@ -18,7 +18,7 @@ import typer
 from attnprof import __version__
 from attnprof.attention.blocks import BLOCKS
 from attnprof.errors import AttnprofError
-from attnprof.request import LimitsRequest, RecommendRequest, SweepRequest
+from attnprof.request import LimitsRequest, ModelRequest, RecommendRequest, SweepRequest
 from attnprof.terminal import (
     FORMATS,
     Interrupted,
@@ -32,7 +32,7 @@ from attnprof.terminal import (
     surviving,
     terminated,
 )
-from attnprof.workload import DTYPES
+from attnprof.workload import DTYPES, OPTIMIZERS
 
 _ANSWER_FORMATS = ("table", "json", "markdown")
 _NOTHING_FITS = 3
@@ -212,6 +212,44 @@ def recommend(
 
 
 @app.command()
+def model(
+    target: Annotated[str, typer.Argument(help="PATH.py:NAME or package.module:NAME, a model or what makes one.")],
+    input: Annotated[
+        list[str], typer.Option(help="Shape of an input, batch first: 8,3,256,256; 8,77:long. Once for each.")
+    ] = [],  # noqa: B006 - typer's own way; it makes a new one for each call
+    strategy: Annotated[
+        str, typer.Option(help="What to patch the attention blocks with; as-is is always there.")
+    ] = ModelRequest.strategy,
+    mode: _Mode = ModelRequest.mode,
+    optimizer: Annotated[str, typer.Option(help=f"Of {', '.join(OPTIMIZERS)}.")] = ModelRequest.optimizer,
+    dtype: _Dtype = ModelRequest.dtype,
+    amp: Annotated[bool, typer.Option("--amp", help="Forward in autocast.")] = False,
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Gradient checkpointing.")] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Maps in channels_last.")] = False,
+    largest_batch: Annotated[bool, typer.Option(help="Look for the largest batch that fits.")] = True,
+    device: _Device = ModelRequest.device,
+    gpu: _Gpu = ModelRequest.gpu,
+    context: _Context = ModelRequest.context,
+    budget: _Budget = ModelRequest.budget,
+    case_seconds: Annotated[float, typer.Option(help="Seconds for the latency of a case.")] = ModelRequest.case_seconds,
+    timeout: _Timeout = ModelRequest.timeout,
+    seed: _Seed = ModelRequest.seed,
+    out: _Out = ModelRequest.out,
+    resume: _Resume = False,
+    csv: _Csv = None,
+    format: _Format = "table",
+) -> None:
+    """Measure your own whole model, as it is and with its attention blocks patched.
+
+    Peak memory and what holds it, latency where that can be measured, the largest batch, and what patching
+    would save; in training with gradients and optimizer state.
+    """
+    options = {name: value for name, value in locals().items() if name not in ("csv", "format", "input")}
+    require_output(format, csv)
+    _model(ModelRequest(input=tuple(input), **options), csv, format)
+
+
+@app.command()
 def snippet(strategy: Annotated[str, typer.Argument(help="As --strategy takes it, such as sdpa-pad.")]) -> None:
     """Print code that puts a strategy in the place of your block, with its weights."""
     from attnprof.attention.registry import StrategyError
@@ -315,6 +353,26 @@ def _limits(request: LimitsRequest, csv_path: str | None, output: str) -> None:
     forms = {"table": limits_table, "csv": limits_csv, "json": limits_json, "markdown": limits_markdown}
     show(found, forms, output, csv_path, path)
     raise_again(ending, path, f"{len(found)} of {total} searches")
+
+
+def _model(request: ModelRequest, csv_path: str | None, output: str) -> None:
+    from attnprof.model.profile import profile_model
+    from attnprof.progress import model_progress_on_stderr
+    from attnprof.report.model import model_csv, model_json, model_markdown, model_table
+
+    plan, path = request.plan(), request.path()
+    cards = [str(card) for card in request.cards()]
+    devices, modes = max(1, len(cards)), len({case.workload for case in plan.cases})
+    found: list[Any] = []
+    with surviving() as ending, model_progress_on_stderr(plan, devices) as progress, ExitStack() as stack:
+        runners, file = opened(request, path, stack, progress.tell)
+        for profile in profile_model(request, plan, runners, file, progress):
+            found.append(profile)
+    ranks = {card: rank for rank, card in enumerate(cards)}
+    found.sort(key=lambda profile: ranks.get(profile.as_is.card, 0))
+    forms = {"table": model_table, "csv": model_csv, "json": model_json, "markdown": model_markdown}
+    show(found, forms, output, csv_path, path)
+    raise_again(ending, path, f"{len(found)} of {devices * modes} profiles")
 
 
 def _recommend(request: RecommendRequest, output: str) -> None:

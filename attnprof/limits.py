@@ -103,10 +103,19 @@ class Searching:
         return f"{case.workload} would take about {format_duration(seconds)} (--timeout)"
 
 
+def has_capacity(runner: Runner, settings: Settings) -> bool:
+    """Whether anything but time would end a search on this device, which is open."""
+    return bool(_sizes(runner, settings))
+
+
+def _sizes(runner: Runner, settings: Settings) -> list[int]:
+    known = (settings.budget_bytes, runner.environment.get("total_memory_bytes"))
+    return [size for size in known if size is not None]
+
+
 def _capacity_bytes(runner: Runner, settings: Settings) -> int:
     """What a case may take of the device, as near as it is known before."""
-    found = runner.environment
-    sizes = [size for size in (settings.budget_bytes, found.get("total_memory_bytes")) if size is not None]
+    sizes = _sizes(runner, settings)
     if not sizes:
         raise AttnprofError("limits: say up to where: --budget 2GB on this machine, or --gpu t4 for an emulated card")
-    return max(1, min(sizes) - int(found.get("context_bytes", 0)))
+    return max(1, min(sizes) - int(runner.environment.get("context_bytes", 0)))

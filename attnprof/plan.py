@@ -109,8 +109,8 @@ def make_plan(
                          "mode": modes, "dtype": dtypes, "block": blocks}.items():  # fmt: skip
         if not values:
             raise AttnprofError(f"nothing to run: {name} is empty")
-    _require_known("mode", modes, MODES)
-    _require_known("dtype", dtypes, DTYPES)
+    require_known("mode", modes, MODES)
+    require_known("dtype", dtypes, DTYPES)
     for name, numbers in {"hw": itertools.chain(*sizes), "batch": batches, "channels": channels,
                           "reduction": [1 if reduction is None else reduction]}.items():  # fmt: skip
         for number in numbers:
@@ -177,7 +177,28 @@ def parse_names(text: str, name: str) -> list[str]:
     return entries
 
 
-def _require_known(name: str, values: Iterable[str], known: Iterable[str]) -> None:
+def parse_inputs(texts: Sequence[str]) -> tuple[int, str]:
+    """`["8,4,64,64", "8:long"]` -> (8, "4x64x64+:long"): the batch, and the inputs as `ModelWorkload` has them.
+
+    Raises:
+        AttnprofError: none, one that is no shape, or different batches.
+    """
+    if not texts:
+        raise AttnprofError("input: say the shape of the model's input, batch first: --input 8,3,256,256")
+    batches, inputs = [], []
+    for text in texts:
+        match = re.fullmatch(r"([1-9][0-9]*)((?:,[1-9][0-9]*)*)(:long)?", text.replace(" ", ""))
+        if not match:
+            raise AttnprofError(f"input: {text!r} is not a shape; write 8,3,256,256, or 8,77:long for whole numbers")
+        batches.append(int(match[1]))
+        inputs.append(match[2].lstrip(",").replace(",", "x") + (match[3] or ""))
+    if len(set(batches)) > 1:
+        raise AttnprofError(f"input: the batches differ: {', '.join(map(str, batches))}; the first number is the batch")
+    return batches[0], "+".join(inputs)
+
+
+def require_known(name: str, values: Iterable[str], known: Iterable[str]) -> None:
+    """Raises AttnprofError on a value that is not known; the message names those that are."""
     for value in values:
         if value not in known:
             raise AttnprofError(f"{name}: {value!r} is not one of {', '.join(known)}")

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
-from attnprof.plan import Case, Plan
-from attnprof.record import Record
+from attnprof.plan import AS_IS, Case, Plan
+from attnprof.record import Outcome, Record
 from attnprof.thresholds import Threshold
 from attnprof.units import format_duration
 
@@ -35,6 +35,13 @@ def recommend_progress_on_stderr(plan: Plan) -> Iterator[RecommendProgress]:
     """A listener for `recommend.from_runs`."""
     with _bar() as (console, bar):
         yield RecommendProgress(console, bar, len(plan.cases))
+
+
+@contextmanager
+def model_progress_on_stderr(plan: Plan, devices: int) -> Iterator[ModelProgress]:
+    """A listener for `model.profile`."""
+    with _bar() as (console, bar):
+        yield ModelProgress(console, bar, len(plan.cases) * devices)
 
 
 @contextmanager
@@ -150,3 +157,11 @@ class RecommendProgress(SweepProgress):
             largest = threshold.axis.text(threshold.largest_ok) if threshold.largest_ok else "none"
             line = f"{threshold.strategy}, largest {threshold.axis.vary}: {largest} in {threshold.probes} probes"
             self._console.print(line, soft_wrap=True, markup=False)
+
+
+class ModelProgress(RecommendProgress):
+    """The same for a model, whose own error is told once, by the command."""
+
+    def ended(self, record: Record) -> None:
+        if record.case.strategy != AS_IS or record.outcome not in (Outcome.UNSUPPORTED, Outcome.CRASHED):
+            super().ended(record)

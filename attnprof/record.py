@@ -4,7 +4,7 @@ Schema versions:
     1: first.
     2: the outcome `measured` is `completed`, since an emulated case has it too.
     3: `estimate` in a measurement.
-    4: `block` in a case; before, it was SAGAN's.
+    4: `block` in a case; before, it was SAGAN's. A model in its place (`target`), and its `peak`.
 All older ones are still read.
 """
 
@@ -132,6 +132,27 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Peak:
+    """The highest moment of a model's step, or the one in which memory did not suffice.
+
+    Attributes:
+        phase: `forward`, `backward` or `optimizer step`.
+        module: in which it was, by its path in the model; "" for none.
+        operation: which ran.
+        allocated_bytes: what was allocated.
+        held: of that, bytes by kind: parameters, gradients, optimizer state, activations and so on.
+        modules: of activations and their gradients, bytes by the module that made them, largest first.
+    """
+
+    phase: str
+    module: str
+    operation: str
+    allocated_bytes: int
+    held: Mapping[str, int]
+    modules: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Measurement:
     """The numbers of a case; a pass that could not be made is None and has a note.
 
@@ -142,6 +163,7 @@ class Measurement:
         passes_seconds: wall time of each pass.
         notes: one line each: warnings, and why a figure is missing.
         estimate: of the latency, where that was asked for and could not be measured.
+        peak: of a model, where it is.
     """
 
     memory: Memory | None = None
@@ -153,6 +175,7 @@ class Measurement:
     passes_seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     estimate: Estimate | None = None
+    peak: Peak | None = None
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Measurement:
@@ -160,6 +183,7 @@ class Measurement:
         parts: dict[str, Any] = dict(fields)
         kinds = {
             "memory": Memory, "latency": Latency, "exactness": Exactness, "kernel": Kernel, "estimate": Estimate,
+            "peak": Peak,
         }  # fmt: skip
         for name, kind in kinds.items():
             if parts.get(name) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable
@@ -13,24 +14,28 @@ from typing import ClassVar
 from platformdirs import user_state_path
 
 from attnprof.attention.blocks import BlockError, block_form
-from attnprof.attention.registry import parse_strategy
+from attnprof.attention.registry import StrategyError, parse_strategy
 from attnprof.catalogue import Card, parse_cards
 from attnprof.errors import AttnprofError
 from attnprof.measure.runner import Runner
 from attnprof.plan import (
+    AS_IS,
     DEFAULT_STRATEGIES,
     RECOMMENDED_STRATEGIES,
+    Case,
     Plan,
     make_plan,
+    parse_inputs,
     parse_names,
     parse_numbers,
     parse_sizes,
+    require_known,
 )
 from attnprof.recommend.ranking import Capacity
 from attnprof.settings import Settings
 from attnprof.thresholds import VARY, Axis
 from attnprof.units import format_bytes, parse_bytes
-from attnprof.workload import MODES, Workload
+from attnprof.workload import DTYPES, MODES, OPTIMIZERS, ModelWorkload, Workload
 
 
 @dataclass(frozen=True)
@@ -268,6 +273,62 @@ class RecommendRequest(SweepRequest):
             return names
         # What lowers the precision of fp32 means nothing here.
         return [name for name in names if not parse_strategy(name).precision_name]
+
+
+@dataclass(frozen=True)
+class ModelRequest(Request):
+    """A user's whole model, as it is and patched."""
+
+    kind: ClassVar[str] = "model"
+
+    target: str = ""
+    input: tuple[str, ...] = ()
+    strategy: str = f"{AS_IS},sdpa-pad,chunked"
+    mode: str = "train"
+    optimizer: str = "adam"
+    amp: bool = False
+    checkpointing: bool = False
+    channels_last: bool = False
+    largest_batch: bool = True
+
+    def plan(self) -> Plan:
+        """The model as it is first, then patched with each strategy; in each mode.
+
+        Raises:
+            AttnprofError: a value that means nothing.
+        """
+        batch, inputs = parse_inputs(self.input)
+        modes = parse_names(self.mode, "mode")
+        for name, values, known in (
+            ("mode", modes, MODES), ("dtype", [self.dtype], DTYPES), ("optimizer", [self.optimizer], OPTIMIZERS),
+        ):  # fmt: skip
+            require_known(name, values, known)
+        strategies = [name for name in parse_names(self.strategy, "strategy") if name != AS_IS]
+        try:
+            spellings = [AS_IS, *dict.fromkeys(str(parse_strategy(name)) for name in strategies)]
+        except StrategyError as error:
+            raise AttnprofError(str(error)) from None
+        digest = self._digest()
+        workloads = [
+            ModelWorkload(
+                batch, 1, 1, 1, self.dtype, mode, target=self.target, inputs=inputs, digest=digest,
+                optimizer=self.optimizer if mode == "train" else "", amp=self.amp,
+                checkpointing=self.checkpointing and mode == "train", channels_last=self.channels_last,
+            )
+            for mode in modes
+        ]  # fmt: skip
+        return Plan(tuple(Case(workload, strategy) for workload in workloads for strategy in spellings))
+
+    def _digest(self) -> str:
+        place, colon, name = self.target.rpartition(":")
+        if not (place and colon and name):
+            raise AttnprofError(f"model: {self.target!r} names no model; write PATH.py:NAME or package.module:NAME")
+        if not place.endswith(".py"):
+            return ""
+        try:
+            return hashlib.sha256(Path(place).read_bytes()).hexdigest()[:12]
+        except OSError as error:
+            raise AttnprofError(f"model: cannot read {place}: {error.strerror}") from None
 
 
 def _ratio(text: str) -> float:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 import torch
 from torch import Tensor
@@ -19,12 +19,13 @@ from attnprof.measure.device import Device, is_out_of_memory, refusal
 from attnprof.measure.exactness import compare
 from attnprof.measure.kernels import KernelObserver
 from attnprof.measure.latency import measure_latency, noise_note
+from attnprof.measure.model_step import ModelStep, explained
 from attnprof.measure.work import DTYPES, step_flops
 from attnprof.plan import Case
 from attnprof.record import Estimate, Latency, Measurement, Memory, Outcome, Result, Source
 from attnprof.settings import Settings
 from attnprof.units import format_bytes
-from attnprof.workload import Workload
+from attnprof.workload import ModelWorkload, Workload
 
 # Steps of the passes after that of the memory, at least: a sample with its trial, warm-up, and exactness.
 _LATER_STEPS = 5
@@ -91,6 +92,8 @@ def measure(case: Case, settings: Settings, device: Device, enter: Callable[[str
     measuring = _Measuring(case, settings, device, enter)
     device.forget()
     outcome, reason = _outcome(measuring, device.limit(settings.budget_bytes))
+    if outcome is Outcome.OUT_OF_MEMORY:
+        measuring.locate_failure()
     unknown = device.unknown_calls()
     if unknown:
         outcome, reason = Outcome.UNSUPPORTED, f"the emulated device does not know {', '.join(unknown)}"
@@ -103,10 +106,7 @@ def _outcome(measuring: _Measuring, limit_bytes: int) -> tuple[Outcome, str]:
     except Exception as error:  # the outcome of a case, whatever it is
         if is_out_of_memory(error):
             return Outcome.OUT_OF_MEMORY, refusal(error, limit_bytes)
-        # The kinds by which torch refuses what it cannot do; anything else is a fault.
-        refused = isinstance(error, (RuntimeError, ValueError))
-        words = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return Outcome.UNSUPPORTED if refused else Outcome.CRASHED, words
+        return measuring.failed(error)
     memory, budget = measuring.parts.memory, measuring.settings.budget_bytes
     assert memory is not None
     if budget and memory.peak_allocated_bytes > budget:
@@ -127,8 +127,8 @@ class _Measuring:
 
     def run(self) -> None:
         with self._pass("build"):
-            step = Step(self.case, self.device, self.settings.seed)
-            if not self._memory_only:
+            step = self._built()
+            if isinstance(step, Step) and not self._memory_only:
                 self.parts = dataclasses.replace(self.parts, flops=step_flops(self.case))
             self.device.clean()
         with self._pass("memory"):
@@ -139,13 +139,39 @@ class _Measuring:
             return
         if self.settings.estimates:
             self._estimate(step, step_seconds)
+        if isinstance(step, ModelStep) and not self.settings.memory_only:
+            self._locate(step)
         if self._memory_only or self.parts.estimate:
             return
         with self._pass("latency"):
             latency = measure_latency(step, self.settings.case_seconds, step_seconds)
         self._add_latency(latency)
-        with self._pass("exactness"):
-            self._exactness(step)
+        if isinstance(step, Step):
+            with self._pass("exactness"):
+                self._exactness(step)
+
+    def failed(self, error: Exception) -> tuple[Outcome, str]:
+        """Outcome and reason of a case that an error other than for want of memory ended."""
+        # The kinds by which torch refuses what it cannot do; anything else is a fault.
+        refused = isinstance(error, (RuntimeError, ValueError))
+        if isinstance(self.case.workload, ModelWorkload):
+            return Outcome.UNSUPPORTED if refused else Outcome.CRASHED, explained(error, self.case)
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return Outcome.UNSUPPORTED if refused else Outcome.CRASHED, words
+
+    def locate_failure(self) -> None:
+        """Where a model runs out of memory: it is run there once more."""
+        if not isinstance(self.case.workload, ModelWorkload) or self.settings.memory_only or self.parts.peak:
+            return
+        self.device.clean()
+        # Parameters alone may be too many, or the budget be passed without an error.
+        with suppress(Exception):
+            step = self._built()
+            assert isinstance(step, ModelStep)
+            # The optimizer's state comes with the end of the first step, and may be what is too much.
+            for _ in range(2):
+                if self._locate(step):
+                    return
 
     def result(self, outcome: Outcome, reason: str) -> Result:
         notes = (*self._notes, *self.device.notes())
@@ -166,7 +192,21 @@ class _Measuring:
         finally:
             self._seconds[name] = time.perf_counter() - start
 
-    def _memory(self, step: Step) -> tuple[Memory, float]:
+    def _built(self) -> Step | ModelStep:
+        if not isinstance(self.case.workload, ModelWorkload):
+            return Step(self.case, self.device, self.settings.seed)
+        step = ModelStep(self.case, self.device, self.settings.seed)
+        self._notes += [note for note in step.notes if note not in self._notes]
+        return step
+
+    def _locate(self, step: ModelStep) -> bool:
+        """Find the peak; whether memory is out there."""
+        with self._pass("peak"):
+            peak, out_of_memory = step.located()
+        self.parts = dataclasses.replace(self.parts, peak=peak)
+        return out_of_memory
+
+    def _memory(self, step: Step | ModelStep) -> tuple[Memory, float]:
         """Two steps: the first brings what arrives once, the second shows what every later one takes."""
         baseline = self.device.allocated_bytes(step.tensors())
         observer = KernelObserver()
@@ -191,7 +231,7 @@ class _Measuring:
         )
         return memory, step_seconds
 
-    def _estimate(self, step: Step, step_seconds: float) -> None:
+    def _estimate(self, step: Step | ModelStep, step_seconds: float) -> None:
         """Where a latency cannot be measured, or not before the case is given up."""
         if self.device.source is Source.EMULATED:
             if step_seconds > _LONGEST_EMULATED_SECONDS:

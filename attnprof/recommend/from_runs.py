@@ -47,7 +47,7 @@ def recommend_from_runs(
     """
     settings, cards = request.settings(), request.cards()
     records = list(pipeline.run_plan(plan, settings, [runner], file, listener))
-    needs = _needs_without_end(records, cards[0], endless, settings) if cards else {}
+    needs = needs_without_end(records, cards[0], endless, settings) if cards else {}
     capacity = request.capacity(_total_bytes(runner, settings))
     ranking = rank(records, capacity, allow_approximate=request.allow_approximate, needs=needs)
     emulated = runner.source is Source.EMULATED
@@ -71,10 +71,10 @@ def _total_bytes(runner: Runner, settings: Settings) -> int:
     return min(known) if known else available_bytes()
 
 
-def _needs_without_end(
+def needs_without_end(
     records: Sequence[Record], card: Card, endless: Callable[[Card], Runner], settings: Settings
 ) -> dict[str, int]:
-    """What the strategies take that were out of memory."""
+    """What the strategies take that were out of memory, in bytes: on the same card with memory without an end."""
     refused = [record.case for record in records if record.outcome is Outcome.OUT_OF_MEMORY]
     if not refused:
         return {}

@@ -1,0 +1,1 @@
+"""`attnprof model`: a user's whole model, as it is and patched."""
