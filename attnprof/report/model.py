@@ -14,6 +14,7 @@ from attnprof.plan import AS_IS
 from attnprof.record import Outcome, Record
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
 from attnprof.report.listing import csv_text, json_text
+from attnprof.report.modules import rolled_up, within
 from attnprof.report.place import place_text
 from attnprof.report.summary import OUTCOME_WORDS, failure_lines, note_lines, strategy_text
 from attnprof.thresholds import Threshold
@@ -26,8 +27,7 @@ _COLUMNS = (
     Column("a step", right=True), Column("largest batch", right=True),
 )  # fmt: skip
 _SIDE_BY_SIDE = 3  # strategies in a table of what is held, for 80 columns
-_MODULES = 6  # that are named
-_REST = "other modules"
+_PARTS = 8  # of a model that are named
 
 _FIELDS: dict[str, Callable[[ModelProfile, Record], Any]] = {
     "strategy": lambda p, r: r.case.strategy,
@@ -162,12 +162,13 @@ def _held_grid(records: Sequence[Record]) -> Grid:
     ]
     kinds = dict.fromkeys(kind for peak in peaks for kind in peak.held)
     rows += [Row((f"  {kind}", *(_size(peak.held.get(kind)) for peak in peaks))) for kind in kinds]
-    named = dict.fromkeys(module for peak in peaks for module in list(peak.modules)[:_MODULES])
-    if named:
+    parts = rolled_up([peak.modules for peak in peaks])
+    if parts:
         rows.append(Row(("made by modules", *("" for _ in peaks))))
-        rows += [Row((f"  {module}", *(_size(peak.modules.get(module)) for peak in peaks))) for module in named]
-        rest = [sum(size for module, size in peak.modules.items() if module not in named) for peak in peaks]
-        rows.append(Row((f"  {_REST}", *map(_size, rest))))
+        rows += [Row((f"  {part}", *(_size(within(peak.modules, part)) for peak in peaks))) for part in parts[:_PARTS]]
+        rest = [sum(within(peak.modules, part) for part in parts[_PARTS:]) for peak in peaks]
+        if any(rest):
+            rows.append(Row(("  other modules", *map(_size, rest))))
     return Grid("What is held when it is highest", columns, tuple(rows))
 
 
