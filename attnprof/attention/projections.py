@@ -55,6 +55,20 @@ class Projections:
         self.x, self.gamma, self.reduced, self.value_channels, self.pool = x, gamma, reduced, value_channels, pool
         self._query, self._key, self._value, self._output = query, key, value, output
 
+    def at(self, x: Tensor) -> Projections:
+        """The same block's projections of another input, (B, C, H', W')."""
+        return Projections(
+            x,
+            self._query,
+            self._key,
+            self._value,
+            gamma=self.gamma,
+            reduced=self.reduced,
+            value_channels=self.value_channels,
+            output=self._output,
+            pool=self.pool,
+        )
+
     def query(self, *, as_written: bool = False) -> Tensor:
         """(B, E, N), N = H * W."""
         return _applied(self._query, self.x, as_written).flatten(2)
@@ -66,6 +80,17 @@ class Projections:
     def value(self, *, as_written: bool = False) -> Tensor:
         """(B, D, M)."""
         return self._pooled(_applied(self._value, self.x, as_written)).flatten(2)
+
+    def weighted_value(self, weights: Tensor) -> Tensor:
+        """Sums of value over positions: weights (B, R, M), whose rows sum to 1, -> (B, R, D).
+
+        A 1x1 convolution is affine, so the sum of its outputs is that of its inputs, projected: the value is
+        only formed where it is more than that.
+        """
+        if self.pool > 1 or not _is_plain(self._value):
+            return torch.bmm(weights, self.value().transpose(1, 2))
+        inputs = torch.bmm(weights, self.x.flatten(2).transpose(1, 2))  # (B, R, C)
+        return F.linear(inputs, self._value.weight.flatten(1), self._value.bias)
 
     def query_rows(self, dim: int) -> Tensor:
         """(B, N, dim), contiguous; columns past E are zero."""
@@ -96,7 +121,7 @@ class Projections:
         return self._output is None and self.gamma is not None
 
     def residual(self, attended: Tensor, *, as_written: bool = False) -> Tensor:
-        """`gamma * output(attended) + x`; (B, D, N) -> (B, C, H, W).
+        """`gamma * output(attended) + x`; (B, D, N), or (B, D, H, W) in any layout, -> (B, C, H, W).
 
         In one kernel and in the layout of x, or as written: the product first.
         """
@@ -106,6 +131,15 @@ class Projections:
         if self.gamma is None:
             return maps + self.x
         return self.gamma * maps + self.x if as_written else torch.addcmul(self.x, self.gamma, maps)
+
+    def residual_of_one(self, attended: Tensor) -> Tensor:
+        """The same where all positions attend alike, (B, D, 1): the term is formed once and not N times."""
+        term = attended.unsqueeze(3)  # (B, D, 1, 1)
+        if self._output is not None:
+            # Batch norm, for one, wants to see every position.
+            once = _is_plain(self._output)
+            term = _applied(self._output, term if once else term.expand(-1, -1, *self.x.shape[2:]), as_written=False)
+        return self.x + (term if self.gamma is None else self.gamma * term)
 
     def residual_of_rows(self, rows: Tensor) -> Tensor:
         """The same for (B, N, D), with a gradient that is laid out in rows at once; no double backward."""

@@ -39,6 +39,7 @@ class Component:
         implementation: `module:function` under `attnprof.attention` (attentions only).
         has_map: whether the N x N attention map exists and can be returned.
         approximation: what is given up against the plain block in the workload's dtype; "" if exact.
+        any_keys: whether it can attend to pooled keys (attentions only).
     """
 
     name: str
@@ -51,6 +52,7 @@ class Component:
     implementation: str = ""
     has_map: bool = False
     approximation: str = ""
+    any_keys: bool = True
 
     @property
     def sizes(self) -> str:
@@ -64,10 +66,14 @@ class Component:
 
 
 _QUADRATIC, _LINEAR, _FEWER_KEYS = ("N^2", "N^2"), ("N", "N"), ("/ FACTOR^2", "/ FACTOR^2")
+# N * (H + W).
+_OF_LINES = ("N^1.5", "N^1.5")
 # Of a step by itself. What a checkpoint saves is what the block keeps while the rest of a network runs.
 _SAME_PEAK = ("same", "same peak")
 # All of naive's halves, none of what a softmax in float32 needs.
 _HALF_AT_MOST = ("up to / 2", "up to / 2")
+
+_ANOTHER = "another attention"
 
 _ANY = "CPU and CUDA, any dtype"
 _TILES = f"{_ANY}; in half precision the softmax of a tile is float32"
@@ -96,6 +102,14 @@ COMPONENTS: tuple[Component, ...] = (
               implementation="sdpa:sdpa_pad"),
     Component("sdpa-split", "attention", _LINEAR, "value columns as several heads so that the fused kernels run",
               _FUSED, implementation="sdpa:sdpa_split"),
+    Component("criss-cross", "attention", _OF_LINES, "each position to its row and column, twice (CCNet)", _ANY,
+              implementation="lines:criss_cross", approximation=_ANOTHER, any_keys=False),
+    Component("axial", "attention", _OF_LINES, "within each column, then within each row", _ANY,
+              implementation="lines:axial", approximation=_ANOTHER, any_keys=False),
+    Component("linear", "attention", _LINEAR, "softmax of query and of key apart, key and value multiplied first "
+              "(efficient attention)", _ANY, implementation="contexts:linear", approximation=_ANOTHER),
+    Component("global-context", "attention", _LINEAR, "one attention for all positions, by the mean query "
+              "(after GCNet)", _ANY, implementation="contexts:global_context", approximation=_ANOTHER),
     Component("pooled", "keys", _FEWER_KEYS, "keys and values max-pooled, as the official SAGAN code does", _ANY,
               ("factor",), (2,), approximation="pooled keys"),
     Component("checkpoint", "wrapper", _SAME_PEAK, "torch.utils.checkpoint: keeps the input alone until backward, "
@@ -173,9 +187,14 @@ class Strategy:
         """`fp16`, `bf16`, `amp` or None."""
         return self.precision.component.name if self.precision else None
 
+    @property
+    def another_attention(self) -> bool:
+        """Whether it attends otherwise than the plain block does, whatever the keys and the precision."""
+        return bool(self.attention.component.approximation)
+
     def definition(self) -> Strategy:
         """The plain form that computes the same function: its FLOPs are the useful ones."""
-        return Strategy(Part(_BY_NAME["naive"]), keys=self.keys)
+        return Strategy(self.attention if self.another_attention else Part(_BY_NAME["naive"]), keys=self.keys)
 
     def implementation(self) -> Callable[..., Any]:
         """The attention's function; imports its module, and so torch."""
@@ -202,7 +221,13 @@ def parse_strategy(text: str) -> Strategy:
                 f"{_first_of_each_kind(text)!r}"
             )
         found[kind] = part
-    found.setdefault("attention", Part(_BY_NAME["naive"]))
+    attention = found.setdefault("attention", Part(_BY_NAME["naive"]))
+    if "keys" in found and not attention.component.any_keys:
+        keys = found.pop("keys")
+        raise StrategyError(
+            f"strategy {text!r}: {attention} attends along rows and columns, which {keys} does not keep; "
+            f"nearest valid: {str(Strategy(**found))!r}"
+        )
     return Strategy(**found)
 
 
