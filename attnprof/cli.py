@@ -183,7 +183,7 @@ def recommend(
     dtype: _Dtype = RecommendRequest.dtype,
     margin: Annotated[str, typer.Option(help="What is to stay free: 10% or 1GiB.")] = RecommendRequest.margin,
     allow_approximate: Annotated[
-        bool, typer.Option("--allow-approximate", help="Rank lower precision and fewer keys with the exact.")
+        bool, typer.Option("--allow-approximate", help="Rank what is not exact with the exact.")
     ] = RecommendRequest.allow_approximate,
     records: Annotated[
         str | None, typer.Option("--from", help="Answer from a file of records; run nothing.")

@@ -201,6 +201,8 @@ def test_the_strategies_are_listed():
     assert list(rows) == [component.name for component in attnprof.attention.COMPONENTS]
     assert (rows["chunked"]["memory_training"], rows["chunked"]["exact"]) == ("N", True)
     assert (rows["pooled"]["memory_forward"], rows["pooled"]["approximation"]) == ("/ FACTOR^2", "pooled keys")
+    assert (rows["axial"]["memory_training"], rows["axial"]["approximation"]) == ("N^1.5", "another attention")
+    assert table.stdout.count("~another attention") == 4
     listed = list(csv.DictReader(io.StringIO(attnprof_command("strategies", "--format", "csv").stdout)))
     assert [row["runs"] for row in listed] == [row["runs"] for row in rows.values()]
     markdown = attnprof_command("strategies", "--format", "markdown").stdout

@@ -13,7 +13,7 @@ from samples import MIB, emulated, record
 
 from attnprof.attention import COMPONENTS
 from attnprof.errors import AttnprofError
-from attnprof.recommend.answer import Nearest, Recommendation
+from attnprof.recommend.answer import Nearest, Recommendation, fitting_approximations
 from attnprof.recommend.from_file import recommend_from_file
 from attnprof.recommend.ranking import Capacity, rank
 from attnprof.recommend.snippet import snippet
@@ -197,6 +197,32 @@ def test_where_nothing_fits_the_answer_has_what_would():
     assert [text.index(line) for line in order] == sorted(text.index(line) for line in order)
 
 
+def test_another_attention_is_the_worst_of_what_fits_and_is_called_so():
+    records = [
+        record("naive", peak_mib=950), record("linear+fp16", peak_mib=5), record("axial", peak_mib=9),
+        record("pooled:2+linear", peak_mib=7), record("pooled:2", peak_mib=100), record("chunked+fp16", peak_mib=200),
+    ]  # fmt: skip
+    ranking = rank(records, ROOMY)
+    found = fitting_approximations(ranking)
+    assert [(near.given_up, near.case.strategy) for near in found] == [
+        ("precision", "chunked+fp16"), ("keys", "pooled:2"), ("attention", "linear+fp16"),
+    ]  # fmt: skip
+    text = "\n".join(text_of(Recommendation(ranking, records[0], nearest=tuple(found)), width=200))
+    assert "- another attention, so another function: linear+fp16, 5.00 MiB (--allow-approximate)" in text
+    assert "another attention than naive's: linear+fp16, pooled:2+linear, axial\n" in text
+
+
+def test_another_attention_is_picked_where_allowed_and_says_what_it_takes():
+    records = [record("naive", peak_mib=150, seconds=0.2), record("linear", seconds=0.01, error=2.0)]
+    assert rank(records, ROOMY).pick.strategy == "naive"
+    assert why(rank(records, ROOMY))["linear"] == "approximate: another attention, 20.0x faster, 1.5x less memory"
+    text = "\n".join(text_of(Recommendation(rank(records, ROOMY, allow_approximate=True), records[0]), width=200))
+    assert (
+        "Another function than naive's (another attention): weights need training again; largest error 2e+00 "
+        "against float64." in text
+    )
+
+
 def test_what_failed_for_other_reasons_is_not_said_not_to_fit():
     records = [record("naive", Outcome.TIMED_OUT, reason="no end after 120 s (--timeout)")]
     [*_, first, second] = text_of(Recommendation(rank(records, ROOMY), records[0]), width=120)
@@ -266,6 +292,7 @@ def test_the_snippet_runs_and_keeps_the_weights(strategy):
     assert all(torch.allclose(new.state_dict()[name].float(), p, atol=1e-3) for name, p in old.state_dict().items())
     if new.strategy.exact:
         torch.testing.assert_close(new(x), old(x)[0])
+    assert ("another attention" in snippet(strategy)) == new.strategy.another_attention
     assert max(map(len, snippet(strategy).splitlines())) <= 79
 
 

@@ -101,6 +101,14 @@ def test_table_at_80_columns():
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_another_attention_is_named_under_the_table():
+    others = [record("axial"), record("linear+fp16"), record("axial", side=256)]
+    here, there = rendered(sweep_records() + others), rendered([emulated("t4", "linear", 5)])
+    assert "speed: against naive\nanother attention than naive's: axial, linear+fp16\n" in here
+    assert "with cache and context\nanother attention than naive's: linear\n" in there
+    assert "another attention than naive's: axial, linear+fp16" in to_markdown(others)
+
+
 def test_the_last_line_says_what_to_pick():
     [everything] = pick_lines(group(sweep_records()))
     assert everything == "Pick chunked: peak 100 MiB where naive is out of memory at 1x128x256x256 fp32 forward."

@@ -157,6 +157,16 @@ def test_the_table():
     assert "| online | 3048x3048 \\* |" in limits_markdown(found)
 
 
+def test_another_attention_is_named_under_the_table():
+    def on_card(case):
+        return emulated("t4", case.strategy, 9 if case.workload.height < 99 else None, side=case.workload.height)
+
+    found = find_threshold(Axis("hw", Workload(1, 128, 1, 1)), "axial", 10**10, on_card)
+    console = Console(width=80, file=io.StringIO(), force_terminal=False)
+    console.print(limits_table([found]))
+    assert console.file.getvalue().endswith("N = H * W\nanother attention than naive's: axial\n")
+
+
 def test_csv_has_the_promised_columns_first():
     rows = list(csv.DictReader(io.StringIO(limits_csv(thresholds()))))
     promised = ["strategy", "mode", "vary", "largest_ok", "smallest_oom", "probes", "source", "device"]

@@ -37,7 +37,7 @@ def global_context(p: Projections) -> tuple[Tensor, None]:
     Returns:
         The block's output (B, C, H, W); there is no attention map.
     """
-    # A projection is affine: that of the mean is the mean of all.
-    query = p.at(p.x.mean(dim=(2, 3), keepdim=True)).query()  # (B, E, 1)
-    weights = torch.softmax(torch.bmm(query.mT, p.key()), dim=2)  # (B, 1, M)
-    return p.residual_of_one(p.weighted_value(weights).mT), None
+    query = p.query().mean(2, keepdim=True)  # (B, E, 1)
+    # As sums and not as a batched product, for the reason that `weighted_value` has where there is one row.
+    weights = torch.softmax((query * p.key()).sum(1, keepdim=True), dim=2)  # (B, 1, M)
+    return p.residual_of_one(p.weighted_value(weights)), None

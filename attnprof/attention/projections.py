@@ -88,9 +88,9 @@ class Projections:
         only formed where it is more than that.
         """
         if self.pool > 1 or not _is_plain(self._value):
-            return torch.bmm(weights, self.value().transpose(1, 2))
-        inputs = torch.bmm(weights, self.x.flatten(2).transpose(1, 2))  # (B, R, C)
-        return F.linear(inputs, self._value.weight.flatten(1), self._value.bias)
+            return _weighted_sums(weights, self.value())
+        inputs = _weighted_sums(weights, self.x.flatten(2))  # (B, R, C)
+        return _rows_product(self._value, inputs)
 
     def query_rows(self, dim: int) -> Tensor:
         """(B, N, dim), contiguous; columns past E are zero."""
@@ -132,13 +132,13 @@ class Projections:
             return maps + self.x
         return self.gamma * maps + self.x if as_written else torch.addcmul(self.x, self.gamma, maps)
 
-    def residual_of_one(self, attended: Tensor) -> Tensor:
-        """The same where all positions attend alike, (B, D, 1): the term is formed once and not N times."""
-        term = attended.unsqueeze(3)  # (B, D, 1, 1)
-        if self._output is not None:
+    def residual_of_one(self, row: Tensor) -> Tensor:
+        """The same where all positions attend alike, (B, 1, D): the term is formed once and not N times."""
+        if self._output is None or _is_plain(self._output):
+            term = (row if self._output is None else _rows_product(self._output, row)).mT.unsqueeze(3)  # (B, C, 1, 1)
+        else:
             # Batch norm, for one, wants to see every position.
-            once = _is_plain(self._output)
-            term = _applied(self._output, term if once else term.expand(-1, -1, *self.x.shape[2:]), as_written=False)
+            term = _applied(self._output, row.mT.unsqueeze(3).expand(-1, -1, *self.x.shape[2:]), as_written=False)
         return self.x + (term if self.gamma is None else self.gamma * term)
 
     def residual_of_rows(self, rows: Tensor) -> Tensor:
@@ -220,6 +220,20 @@ def _product(conv: nn.Conv2d, x: Tensor) -> Tensor:
     else:
         product = torch.baddbmm(conv.bias.unsqueeze(1), weight, x.flatten(2))
     return product.view(x.shape[0], -1, *x.shape[2:])
+
+
+def _weighted_sums(weights: Tensor, columns: Tensor) -> Tensor:
+    """(B, R, M), (B, C', M) -> (B, R, C')."""
+    if weights.shape[1] > 1:
+        return torch.bmm(weights, columns.transpose(1, 2))
+    # The gradient of a batched product with one row is a batch of outer products, for which torch compiles a Triton
+    # kernel at run time (2.14, torch/_native/ops/bmm_outer_product): that wants a compiler and takes seconds.
+    return (columns * weights).sum(2).unsqueeze(1)
+
+
+def _rows_product(conv: nn.Conv2d, rows: Tensor) -> Tensor:
+    """A 1x1 convolution of a few positions, (B, R, C) -> (B, R, C')."""
+    return F.linear(rows, conv.weight.flatten(1), conv.bias)
 
 
 def _row_product(conv: nn.Conv2d, x: Tensor, dim: int) -> Tensor:

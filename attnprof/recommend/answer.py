@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from attnprof.attention.registry import Strategy
 from attnprof.plan import Case
 from attnprof.recommend.ranking import Ranking
 from attnprof.record import Record
@@ -17,7 +18,7 @@ class Nearest:
     """A case near the one asked for, that fits.
 
     Attributes:
-        given_up: for it; in order of harm `batch`, `precision`, `keys` or `map`.
+        given_up: for it; in order of harm `batch`, `precision`, `keys`, `attention` or `map`.
     """
 
     given_up: str
@@ -53,9 +54,16 @@ def fitting_approximations(ranking: Ranking) -> list[Nearest]:
     """The smallest of each kind that fits."""
     fitting = [option for option in ranking.options if ranking.fits(option) and not option.exact]
     found = []
-    for given_up in ("precision", "keys"):
-        kind = [option for option in fitting if (option.record.case.parsed.keys is not None) == (given_up == "keys")]
+    for given_up in ("precision", "keys", "attention"):
+        kind = [option for option in fitting if _worst_given_up(option.record.case.parsed) == given_up]
         if kind:
             best = min(kind, key=lambda option: option.need_bytes or 0)
             found.append(Nearest(given_up, best.record.case, best.need_bytes or 0))
     return found
+
+
+def _worst_given_up(strategy: Strategy) -> str:
+    """Of an approximation."""
+    if strategy.another_attention:
+        return "attention"
+    return "keys" if strategy.keys else "precision"

@@ -29,4 +29,6 @@ def snippet(strategy: str) -> str:
         if parsed.has_map
         else "new(x) gives the output; there is no attention map."
     )
+    if parsed.another_attention:
+        result += "\n# Another attention than old's: the weights load, and need training again."
     return _CODE.format(strategy=parsed, result=result)

@@ -13,7 +13,7 @@ from attnprof.record import Outcome
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
 from attnprof.report.listing import csv_text, json_text
 from attnprof.report.place import place_text
-from attnprof.report.summary import OUTCOME_WORDS
+from attnprof.report.summary import OUTCOME_WORDS, another_attention_lines
 from attnprof.thresholds import Axis, Threshold
 from attnprof.units import format_bytes
 from attnprof.workload import Workload
@@ -151,9 +151,10 @@ def _legend(thresholds: Sequence[Threshold]) -> str:
 
 
 def _remarks(thresholds: Sequence[Threshold]) -> list[str]:
-    """Why a search ended, where that is not out of memory; each reason once."""
+    """What computes something else; why a search ended, where that is not out of memory, each reason once."""
     told: dict[str, list[str]] = {}
     for t in thresholds:
         if t.reason and not (t.closed and t.failure is Outcome.OUT_OF_MEMORY):
             told.setdefault(t.reason, []).append(t.strategy)
-    return [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in told.items()]
+    ends = [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in told.items()]
+    return [*another_attention_lines(t.record for t in thresholds if t.record), *ends]

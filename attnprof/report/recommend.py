@@ -17,7 +17,7 @@ from attnprof.recommend.snippet import snippet
 from attnprof.record import Outcome, Source
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
 from attnprof.report.place import place_text
-from attnprof.report.summary import note_lines, strategy_text
+from attnprof.report.summary import another_attention_lines, note_lines, strategy_text
 from attnprof.thresholds import Threshold
 from attnprof.units import format_bytes, format_seconds
 
@@ -136,7 +136,9 @@ def _remarks(found: Recommendation) -> Iterator[str]:
     bases = {o.record.measurement.estimate.basis for o in found.ranking.options if o.record.measurement.estimate}
     if bases:
         yield f"~ estimated: {'; '.join(sorted(bases))}"
-    yield from note_lines(option.record for option in found.ranking.options)
+    records = [option.record for option in found.ranking.options]
+    yield from another_attention_lines(records)
+    yield from note_lines(records)
 
 
 def _verdict(found: Recommendation) -> list[str]:
@@ -197,7 +199,10 @@ def _exactness(pick: Option) -> str:
         error = f"largest error {max(measured.max_rel_error, measured.grad_max_rel_error or 0.0):.0e} against float64"
     if pick.exact:
         return f"Exact: the same function as naive to rounding; {error}."
-    return f"Approximate ({pick.record.case.parsed.approximation}): {error}."
+    strategy = pick.record.case.parsed
+    if strategy.another_attention:
+        return f"Another function than naive's ({strategy.approximation}): weights need training again; {error}."
+    return f"Approximate ({strategy.approximation}): {error}."
 
 
 def _nothing_lines(found: Recommendation) -> Iterator[str]:
@@ -241,5 +246,9 @@ def _nearest_text(near: Nearest, ranking: Ranking) -> str:
         return f"a batch of {w.batch}: {takes}{training}"
     if near.given_up == "map":
         return f"a map of {w.height}x{w.width}: {takes}"
-    words = {"precision": "lower precision", "keys": "fewer keys, so another function"}
+    words = {
+        "precision": "lower precision",
+        "keys": "fewer keys, so another function",
+        "attention": "another attention, so another function",
+    }
     return f"{words[near.given_up]}: {takes} (--allow-approximate)"

@@ -13,7 +13,7 @@ from attnprof.report.grid import Column, Grid, Row, to_markdown_lines, to_rich
 from attnprof.report.listing import csv_text, json_text
 
 _COLUMNS = (
-    Column("strategy"), Column("kind"), Column("memory: forward"), Column("training"), Column("exactness"),
+    Column("strategy"), Column("kind"), Column("forward"), Column("training"), Column("exactness"),
 )  # fmt: skip
 _PLACES = (Column("strategy"), Column("what it does", folds=True), Column("where it runs", folds=True))
 _LEGENDS = (
@@ -21,6 +21,8 @@ _LEGENDS = (
     "Without an attention, naive is meant. Sizes in [] may be left out.",
     "~ approximate   N = H * W   / FACTOR^2: of N^2; where memory is N, of keys and",
     "values alone   up to / 2: half of naive's; nothing of what is kept in float32",
+    "N^1.5: N * (H + W)   another attention: computes something else; old weights",
+    "load, and were trained for the plain block's function",
 )
 
 
@@ -66,4 +68,4 @@ def _grids(components: Sequence[Component]) -> tuple[Grid, Grid]:
         Row((c.spelling, c.kind, *c.memory, f"~{c.approximation}" if c.approximation else "exact")) for c in components
     )
     places = tuple(Row((c.name, c.summary, c.runs)) for c in components)
-    return Grid("Parts of a strategy", _COLUMNS, costs), Grid("What each is", _PLACES, places)
+    return Grid("Parts of a strategy, and how memory grows", _COLUMNS, costs), Grid("What each is", _PLACES, places)

@@ -125,6 +125,12 @@ def note_lines(records: Iterable[Record]) -> list[str]:
     return [f"? {note} ({count} {'case' if count == 1 else 'cases'})" for note, count in counts.items()]
 
 
+def another_attention_lines(records: Iterable[Record]) -> list[str]:
+    """Which strategies compute something else than the plain block; at most one line."""
+    names = dict.fromkeys(r.case.strategy for r in records if r.case.parsed.another_attention)
+    return [f"another attention than naive's: {', '.join(names)}"] if names else []
+
+
 _NOTHING_RAN = "No exact strategy ran: try smaller maps (--hw) or a smaller batch (--batch)."
 
 

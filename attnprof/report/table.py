@@ -13,7 +13,15 @@ from attnprof.record import Record, Source
 from attnprof.report import emulated, measured
 from attnprof.report.grid import Grid, escaped, to_markdown_lines, to_rich
 from attnprof.report.place import card_text
-from attnprof.report.summary import Group, failure_lines, group, kernel_lines, note_lines, pick_lines
+from attnprof.report.summary import (
+    Group,
+    another_attention_lines,
+    failure_lines,
+    group,
+    kernel_lines,
+    note_lines,
+    pick_lines,
+)
 
 
 def to_table(records: Sequence[Record]) -> RenderableType:
@@ -53,6 +61,7 @@ def _page(records: Sequence[Record]) -> _Page:
     if there:
         grids += emulated.emulated_grids(there)
         legends += _emulated_legends(there)
+    legends += another_attention_lines(records)
     remarks = [*kernel_lines(records), *failure_lines(records), *note_lines(records)]
     return _Page(grids, legends, remarks, pick_lines(groups))
 
