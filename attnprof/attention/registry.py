@@ -193,7 +193,7 @@ class Strategy:
         return bool(self.attention.component.approximation)
 
     def definition(self) -> Strategy:
-        """The plain form that computes the same function: its FLOPs are the useful ones."""
+        """The plain form that computes the same function, or another attention itself: of useful FLOPs."""
         return Strategy(self.attention if self.another_attention else Part(_BY_NAME["naive"]), keys=self.keys)
 
     def implementation(self) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ def step_flops(case: Case) -> int:
     """Floating-point operations of a step of the plain definition, by torch's counter.
 
     Counted on meta tensors, so at no cost. The definition and not the strategy: recomputation and
-    padding are no useful work.
+    padding are no useful work. What computes another attention than the plain block is its own definition.
     """
     w = case.workload
     training = w.mode == "train"
