@@ -164,6 +164,7 @@ class Measurement:
         notes: one line each: warnings, and why a figure is missing.
         estimate: of the latency, where that was asked for and could not be measured.
         peak: of a model, where it is.
+        patched: of a model, the paths of the blocks that the strategy computes.
     """
 
     memory: Memory | None = None
@@ -176,6 +177,7 @@ class Measurement:
     notes: tuple[str, ...] = ()
     estimate: Estimate | None = None
     peak: Peak | None = None
+    patched: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Measurement:
@@ -191,7 +193,8 @@ class Measurement:
         if parts.get("latency") is not None:
             samples = tuple(parts["latency"].samples_seconds)
             parts["latency"] = dataclasses.replace(parts["latency"], samples_seconds=samples)
-        parts["notes"] = tuple(parts.get("notes", ()))
+        for name in ("notes", "patched"):
+            parts[name] = tuple(parts.get(name, ()))
         return cls(**parts)
 
 

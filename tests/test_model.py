@@ -142,7 +142,7 @@ def test_activations_belong_to_the_module_that_made_them(net):
     assert (peak.phase, peak.module) == ("backward", "second.0")
     assert peak.held["activations"] == hidden + loss
     # Of what ReLU gave, which the linear layer behind it computes, and of what it was given.
-    assert peak.held["gradients of activations"] == 2 * hidden + loss
+    assert peak.held["activation gradients"] == 2 * hidden + loss
     assert peak.modules == {"second.0": 2 * hidden, "second.1": hidden}
 
 

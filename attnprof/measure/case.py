@@ -197,6 +197,7 @@ class _Measuring:
             return Step(self.case, self.device, self.settings.seed)
         step = ModelStep(self.case, self.device, self.settings.seed)
         self._notes += [note for note in step.notes if note not in self._notes]
+        self.parts = dataclasses.replace(self.parts, patched=step.patched)
         return step
 
     def _locate(self, step: ModelStep) -> bool:

@@ -42,7 +42,8 @@ class ModelStep:
     forward runs in autocast, on CUDA with a gradient scaler.
 
     Attributes:
-        notes: what was done to the model, a line each.
+        patched: the paths of the blocks that the strategy computes.
+        notes: what else was done to the model, a line each.
     """
 
     def __init__(self, case: Case, device: Device, seed: int) -> None:
@@ -50,7 +51,8 @@ class ModelStep:
         assert isinstance(w, ModelWorkload)
         self._workload, self._device = w, device
         self.train, self.phase = w.mode == "train", "forward"
-        model, self.notes = _model(case, seed, keeps=not device.forks)
+        model, self.patched = _model(case, seed, keeps=not device.forks)
+        self.notes: tuple[str, ...] = ()
         self._format = torch.channels_last if w.channels_last else torch.preserve_format
         model = model.to(device.name).train(self.train)
         # Of the dtype alone: `to` takes an order of dimensions for maps of four only.
@@ -60,7 +62,7 @@ class ModelStep:
         if w.checkpointing and self.train:
             done = checkpoint_members(self.model)
             shown = ", ".join(done[:3]) + (f" and {len(done) - 3} more" if len(done) > 3 else "")
-            self.notes += (f"gradient checkpointing: {shown}",)
+            self.notes = (f"gradient checkpointing: {shown}",)
         self.inputs = [self._input(shape, kind) for shape, kind in w.input_shapes()]
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         if self.train and not parameters:
@@ -126,7 +128,7 @@ def explained(error: Exception, case: Case) -> str:
 
 
 def _model(case: Case, seed: int, *, keeps: bool) -> tuple[nn.Module, tuple[str, ...]]:
-    """Built on the host, where values are real and a patch can be proven.
+    """The model and the paths of what was patched; built on the host, where values are real and it can be proven.
 
     Args:
         keeps: for the next case, which is likely of the same model.
@@ -136,14 +138,14 @@ def _model(case: Case, seed: int, *, keeps: bool) -> tuple[nn.Module, tuple[str,
     if key not in _made:
         torch.manual_seed(seed)
         model = load_model(case.workload.target)
-        notes = () if case.strategy == AS_IS else _patched(model, case.strategy)
+        patched = () if case.strategy == AS_IS else _patched(model, case.strategy)
         if not keeps:
-            return model, notes
+            return model, patched
         _made.clear()
-        _made[key] = model, notes
-    model, notes = _made[key]
+        _made[key] = model, patched
+    model, patched = _made[key]
     try:
-        return copy.deepcopy(model), notes
+        return copy.deepcopy(model), patched
     except Exception:  # a model may hold what cannot be copied
         return _made.pop(key)
 
@@ -155,7 +157,7 @@ def _patched(model: nn.Module, strategy: str) -> tuple[str, ...]:
     if not report.changed:
         left = "; ".join(f"{one.path}: {one.reason}" for one in report.left[:3])
         raise NothingToPatchError(f"nothing to patch{f' ({left})' if left else ': no attention block was found'}")
-    return (f"{strategy} in {', '.join(one.path or 'the model itself' for one in report.changed)}",)
+    return tuple(one.path for one in report.changed)
 
 
 def _loss(output: Any, target: str) -> Tensor:

@@ -27,8 +27,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from attnprof.measure.device import is_out_of_memory
 from attnprof.record import Peak
 
-INSIDE_OPERATORS = "workspaces and temporaries inside operators"
-_MADE_IN = {"forward": "activations", "backward": "gradients of activations", "optimizer step": "optimizer temporaries"}
+INSIDE_OPERATORS = "inside operators"  # their temporaries, and workspaces
+_MADE_IN = {"forward": "activations", "backward": "activation gradients", "optimizer step": "optimizer temporaries"}
 
 
 class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from attnprof.model.answer import ModelProfile
 from attnprof.plan import AS_IS
-from attnprof.record import Outcome, Record
+from attnprof.record import Outcome, Record, Source
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
 from attnprof.report.listing import csv_text, json_text
 from attnprof.report.modules import rolled_up, within
@@ -21,10 +21,11 @@ from attnprof.thresholds import Threshold
 from attnprof.units import format_bytes, format_seconds
 from attnprof.workload import ModelWorkload
 
-_LEGEND = "peak, reserved: over two steps, with gradients and optimizer state   ~ approximate"
+_LEGEND = "over two steps, so with gradients and optimizer state   ~ approximate"
+_STEP = Column("a step", right=True)
 _COLUMNS = (
-    Column("strategy", folds=True), Column("peak", right=True), Column("reserved", right=True),
-    Column("a step", right=True), Column("largest batch", right=True),
+    Column("strategy", folds=True), Column("peak", right=True), Column("reserved", right=True), _STEP,
+    Column("largest batch", right=True),
 )  # fmt: skip
 _SIDE_BY_SIDE = 3  # strategies in a table of what is held, for 80 columns
 _PARTS = 8  # of a model that are named
@@ -58,6 +59,7 @@ _FIELDS: dict[str, Callable[[ModelProfile, Record], Any]] = {
     "held": lambda p, r: _of_peak(r, "held"),
     "modules": lambda p, r: _of_peak(r, "modules"),
     "total_memory_bytes": lambda p, r: r.environment.get("total_memory_bytes"),
+    "patched": lambda p, r: ", ".join(r.measurement.patched) or None,
     "reason": lambda p, r: r.reason or None,
     "notes": lambda p, r: "; ".join(r.measurement.notes) or None,
 }
@@ -119,7 +121,12 @@ def _of_peak(record: Record, name: str) -> Any:
 
 def _grids(profile: ModelProfile) -> Iterator[Grid]:
     title = f"{profile.workload} - {place_text(profile.as_is)}"
-    yield Grid(title, _COLUMNS, tuple(_row(record, profile) for record in profile.records))
+    # An emulated card takes no time of its own.
+    shown = [place for place, column in enumerate(_COLUMNS) if profile.as_is.source is Source.MEASURED
+             or column is not _STEP]  # fmt: skip
+    rows = (_row(record, profile) for record in profile.records)
+    picked = (Row(tuple(row.cells[place] for place in shown), failed=row.failed) for row in rows)
+    yield Grid(title, tuple(_COLUMNS[place] for place in shown), tuple(picked))
     located = [record for record in profile.records if record.measurement.peak]
     for start in range(0, len(located), _SIDE_BY_SIDE):
         yield _held_grid(located[start : start + _SIDE_BY_SIDE])
@@ -182,6 +189,14 @@ def _size(count: int | None) -> str:
 
 
 def _remarks(profile: ModelProfile) -> Iterator[str]:
+    patched: dict[tuple[str, ...], list[str]] = {}
+    for record in profile.records:
+        if record.measurement.patched:
+            patched.setdefault(record.measurement.patched, []).append(record.case.strategy)
+    for paths, names in patched.items():
+        shown = ", ".join(path or "the model itself" for path in paths[:_PARTS])
+        more = f" and {len(paths) - _PARTS} more" if len(paths) > _PARTS else ""
+        yield f"patched by {', '.join(names)}: {shown}{more}"
     yield from failure_lines(profile.records)
     yield from note_lines(profile.records)
     if profile.not_searched:
