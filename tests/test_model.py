@@ -5,15 +5,19 @@ import json
 import pytest
 import torch
 from sagan import SaganBlock
+from test_emulation import KEPT, WORKSPACE
 from torch import nn
 
 from attnprof.errors import AttnprofError
 from attnprof.measure.cpu import CpuDevice
 from attnprof.measure.model_step import ModelStep
+from attnprof.measure.runner import Runner
 from attnprof.measure.user_model import UserModelError, blamed, checkpoint_members, load_model
 from attnprof.plan import AS_IS, Case, parse_inputs
+from attnprof.record import Outcome
 from attnprof.report.modules import rolled_up, within
 from attnprof.request import ModelRequest
+from attnprof.settings import Settings
 from attnprof.workload import ModelWorkload, Workload
 
 NET = """\
@@ -242,3 +246,40 @@ def test_only_a_larger_batch_of_the_same_model_is_implied():
     assert not small.is_within(small)
     assert not small.is_within(ModelWorkload(3, 1, 1, 1, target="b.py:A", inputs="3"))
     assert not Workload(2, 1, 1, 1).is_within(large)
+
+
+def test_a_training_step_on_an_emulated_card_is_the_sum_made_by_hand(on_card, tmp_path):
+    """Second step, at ReLU's backward: what is alive, and nothing else."""
+    (tmp_path / "net.py").write_text(NET.replace("1000", "1024").replace("2000", "2048").replace("500", "512"))
+    target = f"{tmp_path / 'net.py'}:Net"
+    first, second, images, hidden = 4 * 1024 * 2048, 4 * 2048 * 512, 4 * 4096 * 1024, 4 * 4096 * 2048
+    workspaces = 2 * WORKSPACE if KEPT else 0  # of the thread that runs forward and of autograd's
+    loss, loss_gradient = 512, 512  # a block each
+    at_relu = first + second + images + second + 3 * hidden + workspaces + loss + loss_gradient
+    with Runner(Settings(device="cuda"), environ=on_card("t4")) as runner:
+        for optimizer, states in {"sgd": 0, "sgd-momentum": 1, "adam": 2}.items():
+            workload = ModelWorkload(4096, 1, 1, 1, mode="train", target=target, inputs="1024", optimizer=optimizer)
+            result = runner.measure(Case(workload, AS_IS))
+            state = states * (first + second)
+            assert result.outcome is Outcome.COMPLETED, result.reason
+            assert result.measurement.memory.peak_allocated_bytes == at_relu + state
+            peak = result.measurement.peak
+            assert (peak.phase, peak.module, peak.allocated_bytes) == ("backward", "second.0", at_relu + state)
+            assert peak.held.get("optimizer state", 0) == state
+
+
+def test_where_an_emulated_card_is_out_of_memory_and_what_holds_it(on_card, tmp_path):
+    (tmp_path / "net.py").write_text(NET)
+    batch = 4 * 2**20
+    workload = ModelWorkload(
+        batch, 1, 1, 1, mode="train", target=f"{tmp_path / 'net.py'}:Net", inputs="1000", optimizer="adam"
+    )
+    with Runner(Settings(device="cuda"), environ=on_card("t4,memory=64GiB")) as runner:
+        result = runner.measure(Case(workload, AS_IS))
+    images, hidden = 4 * batch * 1000, 4 * batch * 2000
+    assert result.outcome is Outcome.OUT_OF_MEMORY
+    peak = result.measurement.peak
+    # Images and the first map are there; a second map of 31 GiB is not to be had.
+    assert (peak.phase, peak.module) == ("forward", "second.0")
+    assert peak.modules == {"first": hidden}
+    assert peak.held["input"] == images

@@ -128,6 +128,8 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._count(parameter.grad, "gradients", "", anew=True)
 
     def _count(self, tensor: Tensor, kind: str, module: str, *, anew: bool = False) -> None:
+        if tensor.device.type != self._device.type:
+            return  # an optimizer counts its steps on the host
         storage = tensor.untyped_storage()
         key = storage._cdata
         known = self._owners.get(key)
