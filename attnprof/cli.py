@@ -289,6 +289,18 @@ def strategies(format: _Format = "table") -> None:
 
 
 @app.command()
+def blocks(format: _Format = "table") -> None:
+    """List what --block takes: the attention blocks of the papers."""
+    from attnprof.report.blocks import blocks_csv, blocks_json, blocks_markdown, blocks_table
+
+    require_output(format)
+    if format == "table":
+        console().print(blocks_table(BLOCKS))
+    else:
+        sys.stdout.write({"csv": blocks_csv, "json": blocks_json, "markdown": blocks_markdown}[format](BLOCKS))
+
+
+@app.command()
 def doctor() -> None:
     """Say what attnprof can do here: torch, the device, its memory and kernels, emulation; and what to do about it."""
     from rich.table import Table

@@ -212,6 +212,29 @@ def test_the_strategies_are_listed():
     assert attnprof_command("strategies", "--format", "xml").returncode == 2
 
 
+def test_the_blocks_are_listed_and_swept(tmp_path):
+    table = attnprof_command("blocks", env={**os.environ, "COLUMNS": "80"})
+    assert max(map(len, table.stdout.splitlines())) <= 80
+    rows = {row["block"]: row for row in json.loads(attnprof_command("blocks", "--format", "json").stdout)}
+    assert (rows["nonlocal"]["reduction"], rows["nonlocal"]["pool"]) == (2, 2)
+    assert all(f"| {row['summary']} |" in attnprof_command("blocks", "--format", "markdown").stdout
+               for row in rows.values())  # fmt: skip
+    done = attnprof_command(
+        "sweep", "--block", ",".join(rows), "--hw", "8", "--channels", "16", "--mode", "train", "--strategy",
+        "naive,chunked", "--case-seconds", "0.01", "--device", "cpu", "--format", "csv", "--out", str(tmp_path / "r"),
+    )  # fmt: skip
+    found = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {row["block"] for row in found} == set(rows)
+    assert all(row["outcome"] == "completed" and float(row["grad_max_rel_error"]) < 1e-4 for row in found)
+    for arguments, message in {
+        ("--block", "nonlokal"): "unknown block 'nonlokal': did you mean 'nonlocal'?",
+        ("--block", "danet", "--channels", "12"): "channels: 12 is not divisible by 8; choose other channels",
+    }.items():
+        failed = attnprof_command("sweep", *arguments)
+        assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)
+        assert message in failed.stderr
+
+
 def test_cards_are_swept_and_resumed(on_card, tmp_path):
     path = tmp_path / "r.jsonl"
     some = ["sweep", "--hw", "8,512", "--strategy", "naive,sdpa-pad", "--mode", "forward", "--out", path]

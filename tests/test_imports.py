@@ -51,6 +51,8 @@ def test_what_decides_does_not_measure(name):
         "import attnprof.emulation, attnprof.doctor; from attnprof.catalogue import parse_cards; parse_cards('t4')",
         "from attnprof.cli import app; app(['gpus'], standalone_mode=False)",
         "from attnprof.cli import app; app(['strategies'], standalone_mode=False)",
+        "from attnprof.cli import app; app(['blocks'], standalone_mode=False)",
+        "import attnprof.model.answer, attnprof.model.profile, attnprof.report.model",
         "from attnprof.cli import app; app(['snippet', 'sdpa-pad'], standalone_mode=False)",
         "import attnprof.recommend.from_runs, attnprof.recommend.from_file, attnprof.report.recommend",
         "from attnprof.attention import parse_strategy; parse_strategy('pooled+sdpa-pad+fp16')",

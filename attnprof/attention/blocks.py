@@ -78,15 +78,15 @@ class BlockForm:
 
 
 BLOCKS: tuple[BlockForm, ...] = (
-    BlockForm("sagan", "query and key C/8, value C, gamma: SAGAN as everyone writes it, DANet's position attention",
+    BlockForm("sagan", "SAGAN as everyone writes it; DANet's position attention",
               "Zhang et al. 2018, arXiv:1805.08318", "block:SelfAttention2d"),
-    BlockForm("sagan-official", "as SAGAN's own code: keys and values max-pooled 2x2, value C/2, output convolution",
-              "Zhang et al. 2018, arXiv:1805.08318, and its code", "sagan_official:SaganOfficialAttention2d",
+    BlockForm("sagan-official", "SAGAN's own code: keys and values max-pooled 2x2, output convolution",
+              "Zhang et al. 2018, and its code", "sagan_official:SaganOfficialAttention2d",
               value_reduction=2, pool=2, projects_back=True),
     BlockForm("danet", "position attention (N x N) and channel attention (C x C), summed",
               "Fu et al. 2018, arXiv:1809.02983", "danet:DualAttention2d", channel_attention=True),
-    BlockForm("nonlocal", "embedded Gaussian with sub_sample: theta, phi and g C/2, phi and g max-pooled 2x2, "
-              "batch norm", "Wang et al. 2017, arXiv:1711.07971", "non_local:NonLocalBlock2d",
+    BlockForm("nonlocal", "embedded Gaussian with sub_sample: phi and g max-pooled 2x2, output convolution "
+              "and batch norm", "Wang et al. 2017, arXiv:1711.07971", "non_local:NonLocalBlock2d",
               reduction=2, value_reduction=None, pool=2, projects_back=True),
 )  # fmt: skip
 
