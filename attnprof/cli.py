@@ -1,7 +1,7 @@
 """The commands: with `terminal`, the only place that prints results and exits.
 
 Exit codes: 0 done, 1 measuring failed, 2 bad input, 3 nothing fits (`recommend`), 130 interrupted (143
-terminated).
+terminated); `run` ends with its program's own.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from attnprof.terminal import (
 from attnprof.workload import DTYPES, OPTIMIZERS
 
 _ANSWER_FORMATS = ("table", "json", "markdown")
+_RUN_FORMATS = ("table", "json")
 _NOTHING_FITS = 3
 # The base of typer's own usage errors, which has moved between its versions.
 _UsageError: type[Any] = typer.BadParameter.__mro__[2]
@@ -209,6 +210,25 @@ def recommend(
     if format not in _ANSWER_FORMATS:
         raise AttnprofError(f"format: {format!r} is not one of {', '.join(_ANSWER_FORMATS)}")
     _recommend(RecommendRequest(**options), format)
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def run(
+    gpu: Annotated[str, typer.Option(help="The card: t4, or t4,memory=8GB.")],
+    command: Annotated[list[str] | None, typer.Argument(help="The program and its arguments.")] = None,
+    context: _Context = None,
+    format: Annotated[str, typer.Option(help="What goes to stdout: table, json.")] = "table",
+) -> None:
+    """Run any PyTorch program, unchanged, on an emulated card: attnprof run --gpu t4 -- python train.py
+
+    Says its peak memory and who held it, the line where it runs out of memory, and what emulation cannot follow.
+    Nothing is computed. The exit code is the program's own (128 and a signal's number, where one ended it).
+    """
+    if format not in _RUN_FORMATS:
+        raise AttnprofError(f"format: {format!r} is not one of {', '.join(_RUN_FORMATS)}")
+    if not command:
+        raise AttnprofError("run: name a program after the options, as in attnprof run --gpu t4 -- python train.py")
+    _run(gpu, context, command, format)
 
 
 @app.command()
@@ -410,3 +430,20 @@ def _recommend(request: RecommendRequest, output: str) -> None:
         note(f"records: {path}")
     if found.ranking.pick is None:
         raise typer.Exit(_NOTHING_FITS)
+
+
+def _run(gpu: str, context: str | None, command: list[str], output: str) -> None:
+    from attnprof.catalogue import parse_cards
+    from attnprof.programs import run_program
+    from attnprof.report.run import run_json, run_table
+
+    cards = parse_cards(gpu, context)
+    if len(cards) != 1:
+        raise AttnprofError(f"gpu: a program runs on one card, {gpu!r} names {len(cards)}")
+    # The report is to be all that JSON's reader gets.
+    found = run_program(cards[0], command, note, stdout=sys.stderr if output == "json" else None)
+    if output == "table":
+        console().print(run_table(found))
+    else:
+        sys.stdout.write(run_json(found))
+    raise typer.Exit(found.exit_code)

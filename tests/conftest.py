@@ -4,7 +4,7 @@ from hypothesis import settings
 from attnprof.catalogue import parse_cards
 from attnprof.emulation import emulating
 from attnprof.emulation.toolkit import EmulationError, find_toolkit
-from attnprof.measure.emulated import emulated_driver
+from attnprof.emulation.watch.journal import emulated_driver
 
 settings.register_profile("attnprof", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("attnprof")

@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 from attnprof.catalogue import parse_cards
+from attnprof.emulation.watch.journal import EmulatedDriver
 from attnprof.measure.cuda import CudaDevice
 from attnprof.measure.roofline import estimated_step
 from attnprof.record import Estimate, Source
-
-
-class _Journal(ctypes.Structure):
-    """The Journal of emulation/native/journal.c."""
-
-    _fields_: ClassVar[Sequence[tuple[str, Any]]] = (
-        ("read_backs", ctypes.c_uint64),
-        ("unknown", ctypes.c_char * 2048),
-        ("assumed", ctypes.c_char * 2048),
-    )
-
-
-def emulated_driver() -> ctypes.CDLL | None:
-    """The driver library of this process if it is the emulation's, told by a symbol that no real one has."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
-    return driver if hasattr(driver, "attnprof_read_journal") else None
 
 
 class EmulatedDevice(CudaDevice):
@@ -37,7 +19,7 @@ class EmulatedDevice(CudaDevice):
 
     source = Source.EMULATED
 
-    def __init__(self, index: int, driver: ctypes.CDLL) -> None:
+    def __init__(self, index: int, driver: EmulatedDriver) -> None:
         super().__init__(index)
         self._driver = driver
 
@@ -52,19 +34,19 @@ class EmulatedDevice(CudaDevice):
         }
 
     def forget(self) -> None:
-        self._driver.attnprof_clear_journal()
+        self._driver.clear()
 
     def unknown_calls(self) -> tuple[str, ...]:
-        return self._lines("unknown")
+        return self._driver.journal().unknown
 
     def estimated(self, step: Callable[[], None]) -> Estimate | None:
         [card] = parse_cards(os.environ["ATTNPROF_GPU"])
         return estimated_step(step, card)
 
     def notes(self) -> tuple[str, ...]:
-        notes = [f"emulation assumes that {line}" for line in self._lines("assumed")]
-        read_backs = self._journal().read_backs
-        if read_backs:
+        journal = self._driver.journal()
+        notes = [f"emulation assumes that {line}" for line in journal.assumed]
+        if journal.read_backs:
             notes.append(
                 "read values back from the device, which emulation answers with zeros: "
                 "sizes that depend on them are not those of a card"
@@ -74,12 +56,3 @@ class EmulatedDevice(CudaDevice):
     def _cudnn_plans(self) -> bool:
         """Whether the real cuDNN chooses kernels and workspaces for the card."""
         return bool(ctypes.CDLL("libcudnn.so.9").attnprof_cudnn_plans())
-
-    def _lines(self, field: str) -> tuple[str, ...]:
-        text: bytes = getattr(self._journal(), field)
-        return tuple(text.decode().splitlines())
-
-    def _journal(self) -> _Journal:
-        journal = _Journal()
-        self._driver.attnprof_read_journal(ctypes.byref(journal))
-        return journal

@@ -6,10 +6,11 @@ import re
 
 import torch
 
+from attnprof.emulation.watch.journal import emulated_driver
 from attnprof.measure.cpu import CpuDevice
 from attnprof.measure.cuda import CudaDevice
 from attnprof.measure.device import Device, DeviceError
-from attnprof.measure.emulated import EmulatedDevice, emulated_driver
+from attnprof.measure.emulated import EmulatedDevice
 
 
 def open_device(spelling: str) -> Device:

@@ -2,12 +2,13 @@
 #include "emulator.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Mirrored in attnprof/measure/emulated.py. Texts are lines, each once. */
+/* Mirrored in attnprof/emulation/watch/journal.py. Texts are lines, each once. */
 typedef struct {
   uint64_t read_backs;
   char unknown[2048];
@@ -48,10 +49,23 @@ int emu_unknown(const char *call, int status) {
 
 void emu_assume(const char *what) { add_line(journal.assumed, sizeof journal.assumed, what); }
 
+/* Called, if it is set, on the thread that reads and with no lock held: it may wait for Python's. A signal
+   that Python handled in it could not be raised through C; its number is returned, and it is sent anew. */
+static int (*listener)(void);
+
+void attnprof_on_read_back(int (*callback)(void)) {
+  pthread_mutex_lock(&lock);
+  listener = callback;
+  pthread_mutex_unlock(&lock);
+}
+
 void emu_read_back(void) {
   pthread_mutex_lock(&lock);
   journal.read_backs++;
+  int (*callback)(void) = listener;
   pthread_mutex_unlock(&lock);
+  int interrupted = callback ? callback() : 0;
+  if (interrupted) raise(interrupted);
 }
 
 /* ATTNPROF_EMULATION_TRACE=1: allocations and refusals; 2: every launch by name too. */

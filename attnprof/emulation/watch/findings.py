@@ -1,0 +1,168 @@
+"""What is found in one process of the program, and its form as JSON, in which it leaves that process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+GRADIENTS, BACKWARD, EARLIER = "gradients", "backward", "earlier"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the program: its file, number, function and text."""
+
+    file: str
+    line: int
+    function: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The live blocks that one line allocated.
+
+    Attributes:
+        line: None where autograd's own thread allocated, in which no Python runs.
+        part: GRADIENTS (of parameters), BACKWARD (anything else that backward allocated), EARLIER (than what is
+            remembered), or empty.
+        total_bytes, blocks: of all of them, as the caching allocator counts.
+        largest_bytes: of the largest block.
+        largest_tensor: `4x4096x4096 float32`, where Python still holds the tensor of the largest block; or empty.
+    """
+
+    line: Line | None
+    part: str
+    total_bytes: int
+    blocks: int
+    largest_bytes: int
+    largest_tensor: str = ""
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """The first `torch.OutOfMemoryError`, caught by the program or not.
+
+    Attributes:
+        message: PyTorch's own.
+        requested_bytes: the allocation that failed.
+        steps_before: optimizer steps that were finished then.
+        phase: `forward`, `backward`, `optimizer step`, or empty where none of them is on the stack.
+        node: what backward was computing, as `SoftmaxBackward0`; or empty.
+        stack: the program's lines, the innermost last.
+        allocated_bytes, reserved_bytes: then.
+        holders: of the live memory, the largest first.
+    """
+
+    message: str
+    requested_bytes: int
+    steps_before: int
+    phase: str
+    node: str
+    stack: tuple[Line, ...]
+    allocated_bytes: int
+    reserved_bytes: int
+    holders: tuple[Holder, ...]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Where allocated memory was highest, of what was followed.
+
+    Attributes:
+        step: as `ProcessFindings.peak_step`.
+        allocated_bytes: then, summed over the holders.
+        line: what allocated last; None as in `Holder`.
+        holders: of the live memory, the largest first.
+    """
+
+    step: int
+    allocated_bytes: int
+    line: Line | None
+    holders: tuple[Holder, ...]
+
+
+@dataclass(frozen=True)
+class ReadLine:
+    """A line that copied values from the card; None: none of the program's was on the stack."""
+
+    line: Line | None
+    copies: int
+
+
+@dataclass(frozen=True)
+class ProcessFindings:
+    """One process of the program.
+
+    Attributes:
+        pid, command: of the process.
+        started_seconds: when it was first watched, since the epoch.
+        torch, cuda: versions; cuda is empty for a build for the CPU alone.
+        used_cuda: whether it initialised CUDA.
+        ended: False where this was written on the way and nothing came after: the process was killed.
+        peak_allocated_bytes, peak_reserved_bytes: the caching allocator's own, also where the program resets them.
+        peak_step: the optimizer step in which allocated was highest, from 1; one more than `steps`: not in a
+            finished step.
+        steps, optimizers: calls of `Optimizer.step`, and of how many optimizers.
+        peaks_so_far: after a step, the highest allocated since the beginning: the first steps and the last.
+        out_of_memory_count: errors of that kind; `out_of_memory` has the first.
+        avoided_count: allocations that failed inside PyTorch, which then went on another way.
+        read_backs: copies from the card; `read_lines` has the lines, the most frequent first.
+        unknown, assumed: as the emulation's journal has them.
+        notes: what could not be followed, and why.
+    """
+
+    pid: int
+    command: str
+    started_seconds: float = 0.0
+    torch: str = ""
+    cuda: str = ""
+    used_cuda: bool = False
+    ended: bool = False
+    peak_allocated_bytes: int = 0
+    peak_reserved_bytes: int = 0
+    peak_step: int = 0
+    steps: int = 0
+    optimizers: int = 0
+    peaks_so_far: dict[int, int] = field(default_factory=dict)
+    peak: Peak | None = None
+    out_of_memory_count: int = 0
+    avoided_count: int = 0
+    out_of_memory: OutOfMemory | None = None
+    read_backs: int = 0
+    read_lines: tuple[ReadLine, ...] = ()
+    unknown: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def to_json(findings: ProcessFindings) -> str:
+    return json.dumps(asdict(findings))
+
+
+def from_json(text: str) -> ProcessFindings:
+    """The inverse of `to_json`; a field that is missing has its default."""
+    found: dict[str, Any] = json.loads(text)
+    peak, out_of_memory = found.get("peak"), found.get("out_of_memory")
+    for name in ("unknown", "assumed", "notes"):
+        found[name] = tuple(found.get(name, ()))
+    found["peaks_so_far"] = {int(step): count for step, count in found.get("peaks_so_far", {}).items()}
+    lines = found.get("read_lines", ())
+    found["read_lines"] = tuple(ReadLine(_line(one["line"]), one["copies"]) for one in lines)
+    if peak:
+        found["peak"] = Peak(**{**peak, "line": _line(peak["line"]), "holders": _holders(peak["holders"])})
+    if out_of_memory:
+        stack = tuple(Line(**one) for one in out_of_memory["stack"])
+        found["out_of_memory"] = OutOfMemory(
+            **{**out_of_memory, "stack": stack, "holders": _holders(out_of_memory["holders"])}
+        )
+    return ProcessFindings(**found)
+
+
+def _line(found: dict[str, Any] | None) -> Line | None:
+    return Line(**found) if found else None
+
+
+def _holders(found: list[dict[str, Any]]) -> tuple[Holder, ...]:
+    return tuple(Holder(**{**one, "line": _line(one["line"])}) for one in found)

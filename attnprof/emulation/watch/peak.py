@@ -1,0 +1,83 @@
+"""Where allocated memory was highest and who held it then, from the allocator's history of calls.
+
+The history is walked back from what is live now, each call undone. It has the bytes that were asked for; a block has
+whole multiples of 512 of them, and sometimes the rest of a segment, which is not known of a block that is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .findings import Peak
+from .holders import Block, holders_of, live_blocks
+from .lines import innermost, line_of, places_of_block
+
+# Older calls are forgotten. A training step of a large model makes some ten thousand.
+HISTORY_CALLS = 100_000
+_BLOCK_BYTES = 512  # kMinBlockSize, c10/core/AllocatorConfig.h
+_LEAST_SHARE = 0.98  # of the allocator's own peak: below that, the peak is older than the history
+
+
+def find_peak(snapshot: dict[str, Any], device: int, step: int, peak_bytes: int) -> Peak | None:
+    """In `torch.cuda.memory._snapshot()`; None where its history does not go back to the peak.
+
+    Args:
+        device: an index.
+        step: of the optimizer, in which the peak is known to be.
+        peak_bytes: the allocator's own peak.
+    """
+    calls: list[dict[str, Any]] = snapshot["device_traces"][device]
+    now = {block.address: block for block in live_blocks(snapshot)}
+    best_bytes, best = 0, len(calls)
+    for index, live_bytes, _ in _undone(calls, now):
+        if live_bytes > best_bytes:
+            best_bytes, best = live_bytes, index
+    if best_bytes < _LEAST_SHARE * peak_bytes:
+        return None
+    blocks = _blocks_at(best, calls, now)
+    last = places_of_block(calls[best - 1]["frames"]) if best else []
+    return Peak(step, sum(block.size_bytes for block in blocks), line_of(innermost(last)), holders_of(blocks))
+
+
+def _undone(
+    calls: Sequence[dict[str, Any]], now: dict[int, Block]
+) -> Iterator[tuple[int, int, dict[int, tuple[int, bool]]]]:
+    """Before each call, the last first: its index, the bytes live, and their sizes by address.
+
+    With a size comes whether the block is live still.
+    """
+    live = {address: (block.size_bytes, True) for address, block in now.items()}
+    live_bytes = sum(size for size, _ in live.values())
+    yield len(calls), live_bytes, live
+    for index in range(len(calls) - 1, -1, -1):
+        call = calls[index]
+        if call["action"] == "alloc":
+            live_bytes -= live.pop(call["addr"], (0, False))[0]
+        elif call["action"] == "free_requested":
+            size = -(-call["size"] // _BLOCK_BYTES) * _BLOCK_BYTES
+            live[call["addr"]] = (size, False)
+            live_bytes += size
+        else:
+            continue
+        yield index, live_bytes, live
+
+
+def _blocks_at(index: int, calls: Sequence[dict[str, Any]], now: dict[int, Block]) -> list[Block]:
+    """The live blocks before that call."""
+    live = next(dict(live) for at, _, live in _undone(calls, now) if at == index)
+    frames: dict[int, Any] = {}
+    for call in reversed(calls[:index]):
+        if call["action"] == "alloc" and call["addr"] in live:
+            frames.setdefault(call["addr"], call["frames"])
+        if len(frames) == len(live):
+            break
+    return [
+        Block(
+            address,
+            size,
+            places_of_block(frames[address]) if address in frames else now[address].places if still else None,
+            known=still,
+        )
+        for address, (size, still) in live.items()
+    ]

@@ -1,0 +1,73 @@
+"""First on the path of a program that `attnprof run` runs: watches it from when it has imported torch.
+
+Python imports a `sitecustomize` at its start, if there is one. The one that this hides is run too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+_HERE = Path(__file__).parent
+
+
+class _AfterTorch(MetaPathFinder):
+    """Finds torch as the others do, and starts the watcher when it has been imported."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != "torch":
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def execute_and_watch(module: ModuleType) -> None:
+            execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+                _watch(Path(os.environ["ATTNPROF_WATCH_FOLDER"]))
+
+        spec.loader.exec_module = execute_and_watch  # type: ignore[method-assign]
+        return spec
+
+
+def _watch(folder: Path) -> None:
+    try:
+        # Under a name of its own: the program may have, or import, an attnprof of another version.
+        place = _HERE.parent / "__init__.py"
+        spec = importlib.util.spec_from_file_location(
+            "_attnprof_watch", place, submodule_search_locations=[str(place.parent)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        package = importlib.util.module_from_spec(spec)
+        sys.modules["_attnprof_watch"] = package
+        spec.loader.exec_module(package)
+        importlib.import_module("_attnprof_watch.watcher").Watcher(folder).start()
+    except Exception as error:
+        found = {"pid": os.getpid(), "command": " ".join(sys.argv), "notes": [f"the watcher failed: {error!r}"]}
+        (folder / f"{os.getpid()}.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def _run_the_hidden() -> None:
+    spec = PathFinder.find_spec("sitecustomize")
+    if spec is not None and spec.loader is not None:
+        hidden = importlib.util.module_from_spec(spec)
+        sys.modules["sitecustomize"] = hidden
+        spec.loader.exec_module(hidden)
+
+
+sys.path[:] = [entry for entry in sys.path if Path(entry) != _HERE]
+if "ATTNPROF_WATCH_FOLDER" in os.environ:
+    sys.meta_path.insert(0, _AfterTorch())
+_run_the_hidden()

@@ -1,0 +1,195 @@
+"""The watcher of one process: starts with torch, follows CUDA from its initialisation on, reports at the end.
+
+What it has found is on disk at the latest a second after: a program may be killed, or leave by `os._exit`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing.util
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from .failures import Failures
+from .findings import Peak, ProcessFindings, to_json
+from .journal import EmulatedDriver, Journal, emulated_driver
+from .notes import Notes
+from .peak import HISTORY_CALLS, find_peak
+from .read_backs import ReadBacks
+
+_DEVICE = 0  # the only one
+_FIRST_STEPS = 3
+_REFRESH_SECONDS = 1.0
+# The peak is looked at anew where it has grown by so much. A leak grows at every step, and each look takes time.
+_GROWTH = 1.01
+# PyTorch aborts where autograd's thread still lets go of its graph when Python is being finalised; on a card
+# its kernels and a printed loss leave it the time.
+_AUTOGRAD_SECONDS = 0.05
+
+
+class Watcher:
+    """Of this process, and after a fork of the child.
+
+    Args:
+        folder: where the findings go, a file a process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._first_pid = os.getpid()
+        self._begin()
+
+    def start(self) -> None:
+        """After `import torch`; initialises nothing."""
+        import torch
+
+        self._write(ended=False)
+        atexit.register(self._finish)
+        os.register_at_fork(after_in_child=self._begin)
+        # A child of multiprocessing runs its own list at the end, and atexit's not on every Python.
+        multiprocessing.util.register_after_fork(self, Watcher._finish_with_multiprocessing)
+        cuda: Any = torch.cuda
+        cuda._lazy_call(self._follow)
+
+    def _begin(self) -> None:
+        self._started_seconds = time.time()
+        self._notes = Notes()
+        self._failures = Failures(_DEVICE, lambda: self._steps, self._notes)
+        self._read_backs = ReadBacks(self._notes, self._refresh)
+        self._driver: EmulatedDriver | None = None
+        self._used_cuda = False
+        self._steps = 0
+        self._optimizers: set[int] = set()
+        self._allocated_bytes = self._reserved_bytes = 0
+        self._peaks_so_far: dict[int, int] = {}
+        self._peak_step = self._looked_at_bytes = 0  # the step of the peak; the peak that was looked at
+        self._peak: Peak | None = None
+        self._written_seconds = time.monotonic()
+
+    def _finish_with_multiprocessing(self) -> None:
+        multiprocessing.util.Finalize(None, self._finish, exitpriority=0)
+
+    def _follow(self) -> None:
+        """CUDA has just been initialised."""
+        import torch
+
+        self._used_cuda = True
+        self._driver = emulated_driver()
+        if self._driver is None:
+            self._notes.add("this process found a driver that is not the emulation's")
+        else:
+            self._read_backs.listen(self._driver)
+        with self._notes.instead("recording who allocates"):
+            torch.cuda.memory._record_memory_history("all", context="alloc", stacks="python", max_entries=HISTORY_CALLS)
+        with self._notes.instead("watching for allocations that fail"):
+            self._failures.observe()
+        with self._notes.instead("counting the optimizer's steps"):
+            from torch.optim import optimizer
+
+            optimizer.register_optimizer_step_post_hook(self._stepped)
+        with self._notes.instead("keeping the peak that the program resets"):
+            plain = torch._C._cuda_resetPeakMemoryStats
+
+            def reset(device: int) -> None:
+                self._measure(self._steps + 1)
+                plain(device)
+
+            torch._C._cuda_resetPeakMemoryStats = reset
+        self._write(ended=False)
+
+    def _stepped(self, optimizer: Any, _arguments: Any, _options: Any) -> None:
+        self._steps += 1
+        self._optimizers.add(id(optimizer))
+        self._measure(self._steps)
+        if self._allocated_bytes > _GROWTH * self._looked_at_bytes:
+            self._look_at_peak()
+        if self._steps > _FIRST_STEPS + 1:
+            self._peaks_so_far.pop(self._steps - 1, None)
+        self._peaks_so_far[self._steps] = self._allocated_bytes
+        self._refresh()
+
+    def _measure(self, step: int) -> None:
+        """The allocator's peaks, kept since the program may reset them; what grew, grew in that step."""
+        import torch
+
+        with self._notes.instead("reading the allocator's peaks"):
+            stats = torch.cuda.memory_stats_as_nested_dict(_DEVICE)
+            allocated_bytes = stats["allocated_bytes"]["all"]["peak"]
+            if allocated_bytes > self._allocated_bytes:
+                self._allocated_bytes, self._peak_step = allocated_bytes, step
+            self._reserved_bytes = max(self._reserved_bytes, stats["reserved_bytes"]["all"]["peak"])
+
+    def _look_at_peak(self) -> None:
+        """Who held the memory at the peak; nobody needs that where the card was too small."""
+        import torch
+
+        if self._failures.first is not None:
+            return
+        self._looked_at_bytes = self._allocated_bytes
+        with self._notes.instead("looking at the peak"):
+            self._peak = find_peak(torch.cuda.memory._snapshot(), _DEVICE, self._peak_step, self._allocated_bytes)
+
+    def _refresh(self) -> None:
+        if time.monotonic() - self._written_seconds > _REFRESH_SECONDS:
+            self._measure(self._steps + 1)
+            self._write(ended=False)
+
+    def _finish(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C, while this is written
+        if self._driver is not None:
+            self._driver.on_read_back(None)
+        if self._used_cuda:
+            self._measure(self._steps + 1)
+            if self._allocated_bytes > self._looked_at_bytes:
+                self._look_at_peak()
+        self._write(ended=True)
+        time.sleep(_AUTOGRAD_SECONDS)
+
+    def _write(self, ended: bool) -> None:
+        """Whole or not at all; a child that does without CUDA has nothing to say."""
+        if not self._used_cuda and os.getpid() != self._first_pid:
+            return
+        path = self._folder / f"{os.getpid()}.json"
+        # The folder is gone where this process outlives the command that was run.
+        with contextlib.suppress(OSError):
+            aside = path.with_suffix(".part")
+            aside.write_text(to_json(self._findings(ended)), encoding="utf-8")
+            aside.replace(path)
+        self._written_seconds = time.monotonic()
+
+    def _findings(self, ended: bool) -> ProcessFindings:
+        import torch
+
+        journal = self._driver.journal() if self._driver is not None else Journal(0, (), ())
+        return ProcessFindings(
+            pid=os.getpid(),
+            command=shlex.join(sys.orig_argv),
+            started_seconds=self._started_seconds,
+            torch=torch.__version__,
+            cuda=torch.version.cuda or "",
+            used_cuda=self._used_cuda,
+            ended=ended,
+            peak_allocated_bytes=self._allocated_bytes,
+            peak_reserved_bytes=self._reserved_bytes,
+            peak_step=self._peak_step,
+            steps=self._steps,
+            optimizers=len(self._optimizers),
+            peaks_so_far=self._peaks_so_far,
+            peak=self._peak if self._failures.first is None else None,
+            out_of_memory_count=self._failures.raised,
+            avoided_count=self._failures.failed - self._failures.raised,
+            out_of_memory=self._failures.first,
+            read_backs=journal.read_backs,
+            read_lines=self._read_backs.lines(),
+            unknown=journal.unknown,
+            assumed=journal.assumed,
+            notes=self._notes.lines(),
+        )
