@@ -58,7 +58,9 @@ def run_program(
         EmulationError: a card cannot be emulated here.
     """
     if shutil.which(command[0]) is None:
-        raise AttnprofError(f"cannot run {command[0]!r}: no such program, or not executable; write python for a script")
+        raise AttnprofError(
+            f"cannot run {command[0]!r}: no such program, or not executable; write python before a script"
+        )
     environ = {**os.environ, **emulating(card, tell)}
     with tempfile.TemporaryDirectory(prefix="attnprof-run-") as folder:
         environ["ATTNPROF_WATCH_FOLDER"] = folder

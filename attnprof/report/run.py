@@ -35,9 +35,14 @@ _COLUMNS = (
     Column("holds", right=True), Column("blocks", right=True), Column("largest", right=True),
     Column("allocated at", folds=True),
 )  # fmt: skip
+_PROCESS_COLUMNS = (
+    Column("process", right=True), Column("peak", right=True), Column("with context", right=True),
+    Column("command", folds=True),
+)  # fmt: skip
+_COMMAND_LETTERS = 80
 _PARTS = {
     GRADIENTS: "gradients of parameters",
-    BACKWARD: "backward, on autograd's thread",
+    BACKWARD: "backward",
     EARLIER: "before what is remembered",
 }
 # What a line's text tells of its use of a value. It is a hint: a value may be used elsewhere.
@@ -67,18 +72,43 @@ def run_table(run: ProgramRun) -> RenderableType:
         "total_memory_bytes": run.card.total_bytes,
         "context_bytes": run.card.context_bytes,
     }
-    shown = [one for one in run.processes if one.used_cuda]
+    using = [one for one in run.processes if one.used_cuda]
     parts: list[RenderableType] = [Text(f"{shlex.join(run.command)} - {card_text(environment)} (emulated)", "bold")]
-    for one in shown:
-        if len(shown) > 1:
-            parts += [Text(), Text(f"process {one.pid}: {one.command}", style="bold")]
-        parts += _process(run, one)
-    parts += [Text(line) for line in _remarks(run, shown)]
+    if using:
+        # Of several the one that matters: that ran out of memory, or took the most.
+        shown = max(
+            using, key=lambda one: (one.out_of_memory is not None, one.peak_reserved_bytes, one.peak_allocated_bytes)
+        )
+        if len(using) > 1:
+            parts += [*_processes(run, using), Text(), Text(f"Process {shown.pid}:", style="bold")]
+        parts += _process(run, shown)
+    parts += [Text(line) for line in _remarks(run, using)]
     return Lines(*parts)
 
 
 def _taken_bytes(run: ProgramRun, process: ProcessFindings) -> int:
     return process.peak_reserved_bytes + run.card.context_bytes
+
+
+def _processes(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[RenderableType]:
+    total = sum(_taken_bytes(run, one) for one in using)
+    yield Text(
+        f"{len(using)} processes used CUDA, and each saw a card of its own. Sharing one they would take "
+        f"{format_bytes(total)} of {format_bytes(run.card.total_bytes)}, if their peaks met:"
+    )
+    rows = [
+        Row((
+            str(one.pid), format_bytes(one.peak_allocated_bytes), format_bytes(_taken_bytes(run, one)),
+            _shortened(one.command),
+        ), failed=one.out_of_memory is not None)
+        for one in using
+    ]  # fmt: skip
+    yield to_rich(Grid("", _PROCESS_COLUMNS, tuple(rows)))
+
+
+def _shortened(command: str) -> str:
+    words = " ".join(command.split())
+    return words if len(words) <= _COMMAND_LETTERS else words[: _COMMAND_LETTERS - 3] + "..."
 
 
 def _process(run: ProgramRun, process: ProcessFindings) -> Iterator[RenderableType]:
@@ -96,18 +126,16 @@ def _process(run: ProgramRun, process: ProcessFindings) -> Iterator[RenderableTy
 
 
 def _failure(process: ProcessFindings, failure: OutOfMemory) -> Iterator[RenderableType]:
-    # The program said the rest itself, if it did not catch the error.
     during = {"": "", "optimizer step": ", in the optimizer's step"}.get(failure.phase, f", in {failure.phase}")
     node = f" ({failure.node})" if failure.node else ""
-    where = f"step {failure.steps_before + 1}" if process.steps else "the first step"
-    yield Text(
-        f"Out of memory in {where}{during}{node}, allocating {format_bytes(failure.requested_bytes)}", "bold red"
-    )
+    done = failure.steps_before
+    when = f"in optimizer step {done + 1}" if done else "before the first optimizer step was done"
+    yield Text(f"Out of memory {when}{during}{node}, allocating {format_bytes(failure.requested_bytes)}:", "bold red")
     for line in failure.stack[-_STACK_LINES:]:
         yield _indented(_line_text(line))
     yield _indented(failure.message)
     if process.out_of_memory_count > 1:
-        yield Text(f"and {process.out_of_memory_count - 1} more times after the program caught this one")
+        yield Text(f"The program caught it and ran out of memory again: {process.out_of_memory_count} times in all.")
 
 
 def _summary(run: ProgramRun, process: ProcessFindings) -> RenderableType:
@@ -159,7 +187,7 @@ def _held(when: str, holders: Sequence[Holder], allocated_bytes: int) -> Iterato
 def _holder_text(holder: Holder) -> str:
     parts = [_line_text(holder.line)] if holder.line else []
     if holder.part:
-        parts.append(f"({_PARTS[holder.part]})" if parts else _PARTS[holder.part])
+        parts.append("(called by backward)" if parts else _PARTS[holder.part])
     if holder.largest_tensor:
         parts.append(f"[{holder.largest_tensor}]")
     return " ".join(parts)
@@ -181,7 +209,7 @@ def _not_followed(process: ProcessFindings) -> Iterator[str]:
     if process.avoided_count:
         yield f"PyTorch survived {process.avoided_count} failed allocations by itself, such as a cuDNN workspace."
     if not process.ended:
-        yield "The process was killed or left without cleaning up: up to a second before its end is missing."
+        yield "The process was killed or left by os._exit: what it did after its last report is missing."
     for note in process.notes:
         yield f"Not followed: {note}"
 
@@ -203,20 +231,14 @@ def _read_backs(process: ProcessFindings) -> Iterator[str]:
 
 
 def _read_text(one: ReadLine) -> str:
+    times = "once" if one.copies == 1 else f"{one.copies} times"
     if one.line is None:
-        return f"backward, on autograd's thread  ({one.copies} times)"
+        return f"backward  ({times})"
     use = "a size: " if _SIZES.search(one.line.source) else "a branch: " if _BRANCHES.search(one.line.source) else ""
-    return f"{_line_text(one.line)}  ({use}{one.copies} times)"
+    return f"{_line_text(one.line)}  ({use}{times})"
 
 
-def _remarks(run: ProgramRun, shown: Sequence[ProcessFindings]) -> Iterator[str]:
-    if len(shown) > 1:
-        total = sum(_taken_bytes(run, one) for one in shown)
-        yield ""
-        yield (
-            f"{len(shown)} processes used CUDA, and each saw a card of its own. Sharing one they would take "
-            f"{format_bytes(total)} of {format_bytes(run.card.total_bytes)}, if their peaks met."
-        )
+def _remarks(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[str]:
     for version in dict.fromkeys(one.torch for one in run.processes if one.torch and one.torch != run.torch):
         yield (
             f"The program's torch is {version} and the emulated device is built for {run.torch}: run it with the "
@@ -227,7 +249,7 @@ def _remarks(run: ProgramRun, shown: Sequence[ProcessFindings]) -> Iterator[str]
             "No report came from the program: it does not import torch, or runs Python with -I, -E or -S, which keep "
             "attnprof out."
         )
-    elif not shown:
+    elif not using:
         yield "The program did not use CUDA: there was nothing to put on the card."
         yield from (f"Not followed: {note}" for one in run.processes for note in one.notes)
 

@@ -1,6 +1,7 @@
 """The watcher of one process: starts with torch, follows CUDA from its initialisation on, reports at the end.
 
-What it has found is on disk at the latest a second after: a program may be killed, or leave by `os._exit`.
+What it has found is written on the way too, at a step or a read value and at most once a second: a program may be
+killed, or leave by `os._exit`.
 """
 
 from __future__ import annotations
