@@ -47,7 +47,7 @@ _PARTS = {
 }
 # What a line's text tells of its use of a value. It is a hint: a value may be used elsewhere.
 _SIZES = re.compile(r"\b(nonzero|argwhere|unique|unique_consecutive|masked_select|repeat_interleave|bincount)\b")
-_BRANCHES = re.compile(r"^(if|elif|while|assert)\b|\bif\b.+\belse\b")
+_BRANCHES = re.compile(r"^(if|elif|while)\b.*:$|^assert\b")
 
 
 def run_json(run: ProgramRun) -> str:
@@ -121,7 +121,8 @@ def _process(run: ProgramRun, process: ProcessFindings) -> Iterator[RenderableTy
         yield from _held("then", out_of_memory.holders, out_of_memory.allocated_bytes)
     elif peak:
         yield Text()
-        yield from _held("at the peak", peak.holders, peak.allocated_bytes)
+        when = "at the peak" if peak.allocated_bytes >= process.peak_allocated_bytes else "close to the peak"
+        yield from _held(when, peak.holders, peak.allocated_bytes)
     yield from (Text(line) for line in _not_followed(process))
 
 
@@ -143,9 +144,10 @@ def _summary(run: ProgramRun, process: ProcessFindings) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column()
     taken = _taken_bytes(run, process)
+    least = "" if process.ended else "at least "
     rows = {
-        "peak allocated": f"{format_bytes(process.peak_allocated_bytes)}{_peak_step(process)}",
-        "peak reserved": f"{format_bytes(process.peak_reserved_bytes)}, with the context {format_bytes(taken)}: "
+        "peak allocated": f"{least}{format_bytes(process.peak_allocated_bytes)}{_peak_step(process)}",
+        "peak reserved": f"{least}{format_bytes(process.peak_reserved_bytes)}, with the context {format_bytes(taken)}: "
         f"{taken / run.card.total_bytes:.0%} of the card",
         "optimizer steps": _steps(process),
     }

@@ -12,6 +12,7 @@ from .findings import Line, OutOfMemory
 from .holders import holders_of, live_blocks
 from .lines import Place, line_of, of_torch, places_of, program_places, rooted_in_torch
 from .notes import Notes
+from .snapshot import snapshot
 
 _STACK_LINES = 20
 
@@ -71,8 +72,6 @@ class Failures:
 
         phase, node, stack = _at_work(places)
         stats = torch.cuda.memory_stats_as_nested_dict(self._device)
-        snapshot = torch.cuda.memory._snapshot()
-        snapshot["segments"] = [one for one in snapshot["segments"] if one["device"] == self._device]
         return OutOfMemory(
             message="",
             requested_bytes=requested_bytes,
@@ -82,7 +81,7 @@ class Failures:
             stack=stack,
             allocated_bytes=stats["allocated_bytes"]["all"]["current"],
             reserved_bytes=stats["reserved_bytes"]["all"]["current"],
-            holders=holders_of(live_blocks(snapshot)),
+            holders=holders_of(live_blocks(snapshot())),
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import linecache
-import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
@@ -88,4 +87,6 @@ def _kind(file: str) -> int:
 
 @lru_cache(maxsize=1)
 def _torch_folder() -> str:
-    return str(Path(sys.modules["torch"].__file__ or "").parent) + "/"
+    import torch
+
+    return str(Path(torch.__file__).parent) + "/"

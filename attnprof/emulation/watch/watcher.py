@@ -24,6 +24,7 @@ from .journal import EmulatedDriver, Journal, emulated_driver
 from .notes import Notes
 from .peak import HISTORY_CALLS, find_peak
 from .read_backs import ReadBacks
+from .snapshot import snapshot
 
 _DEVICE = 0  # the only one
 _FIRST_STEPS = 3
@@ -103,6 +104,9 @@ class Watcher:
                 plain(device)
 
             torch._C._cuda_resetPeakMemoryStats = reset
+        # What a job is stopped with, and what Python would die of without a word.
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._terminated)
         self._write(ended=False)
 
     def _stepped(self, optimizer: Any, _arguments: Any, _options: Any) -> None:
@@ -129,13 +133,17 @@ class Watcher:
 
     def _look_at_peak(self) -> None:
         """Who held the memory at the peak; nobody needs that where the card was too small."""
-        import torch
-
         if self._failures.first is not None:
             return
         self._looked_at_bytes = self._allocated_bytes
         with self._notes.instead("looking at the peak"):
-            self._peak = find_peak(torch.cuda.memory._snapshot(), _DEVICE, self._peak_step, self._allocated_bytes)
+            found = find_peak(snapshot(), _DEVICE, self._peak_step, self._allocated_bytes)
+            self._peak = found or self._peak  # one that is lower by less than _GROWTH
+
+    def _terminated(self, number: int, _frame: Any) -> None:
+        self._finish()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def _refresh(self) -> None:
         if time.monotonic() - self._written_seconds > _REFRESH_SECONDS:
@@ -151,6 +159,8 @@ class Watcher:
             self._measure(self._steps + 1)
             if self._allocated_bytes > self._looked_at_bytes:
                 self._look_at_peak()
+            if self._peak is None and self._failures.first is None and self._allocated_bytes:
+                self._notes.add(f"who held the memory at the peak, more than {HISTORY_CALLS} allocator calls ago")
         self._write(ended=True)
         time.sleep(_AUTOGRAD_SECONDS)
 
