@@ -33,6 +33,11 @@ def test_reports_never_measure(path):
     assert not any(name.startswith("attnprof.measure") for name in imported(path))
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "emulation" / "watch").rglob("*.py")), ids=lambda p: p.name)
+def test_what_runs_in_a_users_program_does_without_attnprof(path):
+    assert not imported(path)
+
+
 @pytest.mark.parametrize(
     "name", ["thresholds.py", "recommend/ranking.py", "recommend/answer.py", "recommend/snippet.py"]
 )
@@ -49,6 +54,7 @@ def test_what_decides_does_not_measure(name):
         "import attnprof.plan, attnprof.record, attnprof.pipeline, attnprof.measure.runner",
         "import attnprof.report.table, attnprof.report.export, attnprof.report.gpus",
         "import attnprof.emulation, attnprof.doctor; from attnprof.catalogue import parse_cards; parse_cards('t4')",
+        "import attnprof.programs, attnprof.report.run",
         "from attnprof.cli import app; app(['gpus'], standalone_mode=False)",
         "from attnprof.cli import app; app(['strategies'], standalone_mode=False)",
         "from attnprof.cli import app; app(['blocks'], standalone_mode=False)",

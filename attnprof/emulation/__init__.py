@@ -16,7 +16,8 @@ from attnprof.emulation.toolkit import find_toolkit
 
 KNOWN_LIMITATIONS = (
     "Nothing is computed: device memory reads back as zeros, so sizes that depend on values are wrong. A case "
-    "that reads values back says so.",
+    "or program that reads values back says so.",
+    "Processes of a program do not share the card: each sees one of its own.",
     "Nothing takes the card's time: latency and exactness are left empty.",
     "What the CUDA context, loaded code and library handles take is an allowance (--context), not emulated.",
     "The card's memory is the lowest that its drivers report; clocks and cache are the data sheet's.",
