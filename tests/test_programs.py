@@ -336,7 +336,7 @@ def test_bad_input_is_one_clear_line(arguments, message):
 
 def test_findings_survive_their_way_as_json():
     line = Line("train.py", 3, "step", "loss.backward()")
-    holders = (Holder(line, "", 1024, 2, 512, "128 float32"), Holder(None, GRADIENTS, 512, 1, 512))
+    holders = (Holder(line, line, "", 1024, 2, 512, "128 float32"), Holder(None, None, GRADIENTS, 512, 1, 512))
     found = process(
         peaks_so_far={1: 10, 7: 20},
         peak=Peak(7, 20, None, holders),

@@ -40,6 +40,7 @@ _PROCESS_COLUMNS = (
     Column("command", folds=True),
 )  # fmt: skip
 _COMMAND_LETTERS = 80
+_PACKAGES = ("site-packages", "dist-packages")
 _PARTS = {
     GRADIENTS: "gradients of parameters",
     BACKWARD: "backward",
@@ -187,18 +188,19 @@ def _held(when: str, holders: Sequence[Holder], allocated_bytes: int) -> Iterato
 
 
 def _holder_text(holder: Holder) -> str:
-    parts = [_line_text(holder.line)] if holder.line else []
-    if holder.part:
-        parts.append("(called by backward)" if parts else _PARTS[holder.part])
-    if holder.largest_tensor:
-        parts.append(f"[{holder.largest_tensor}]")
-    return " ".join(parts)
+    lines = "\n".join(_line_text(line) for line in (holder.line, holder.package_line) if line)
+    part = ("(called by backward)" if lines else _PARTS[holder.part]) if holder.part else ""
+    tensor = f"[{holder.largest_tensor}]" if holder.largest_tensor else ""
+    return " ".join(filter(None, (lines, part, tensor)))
 
 
 def _line_text(line: Line) -> str:
     path = Path(line.file)
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
+    packages = [place for place, part in enumerate(path.parts) if part in _PACKAGES]
+    if packages:
+        path = Path(*path.parts[packages[-1] + 1 :])
     return f"{path}:{line.line}  {line.source}".rstrip()
 
 

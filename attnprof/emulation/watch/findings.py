@@ -25,6 +25,7 @@ class Holder:
 
     Attributes:
         line: None where autograd's own thread allocated, in which no Python runs.
+        package_line: the innermost line of an installed package other than torch that this line led to, if any.
         part: GRADIENTS (of parameters), BACKWARD (anything else that backward allocated), EARLIER (than what is
             remembered), or empty.
         total_bytes, blocks: of all of them, as the caching allocator counts.
@@ -33,6 +34,7 @@ class Holder:
     """
 
     line: Line | None
+    package_line: Line | None
     part: str
     total_bytes: int
     blocks: int
@@ -50,7 +52,7 @@ class OutOfMemory:
         steps_before: optimizer steps that were finished then.
         phase: `forward`, `backward`, `optimizer step`, or empty where none of them is on the stack.
         node: what backward was computing, as `SoftmaxBackward0`; or empty.
-        stack: the program's lines, the innermost last.
+        stack: the program's lines, the innermost last, and the innermost of a package that they led to, if any.
         allocated_bytes, reserved_bytes: then.
         holders: of the live memory, the largest first.
     """
@@ -165,4 +167,5 @@ def _line(found: dict[str, Any] | None) -> Line | None:
 
 
 def _holders(found: list[dict[str, Any]]) -> tuple[Holder, ...]:
-    return tuple(Holder(**{**one, "line": _line(one["line"])}) for one in found)
+    lines = ("line", "package_line")
+    return tuple(Holder(**{**one, **{name: _line(one[name]) for name in lines}}) for one in found)

@@ -50,54 +50,55 @@ def live_blocks(snapshot: dict[str, Any]) -> list[Block]:
 def holders_of(blocks: Iterable[Block]) -> tuple[Holder, ...]:
     """The largest first."""
     tensors, gradients = _tensors()
-    groups: dict[tuple[Place | None, str], _Group] = {}
+    groups: dict[tuple[Place | None, Place | None, str], _Group] = {}
     for block in blocks:
         gradient = block.known and block.address in gradients
         groups.setdefault(_owner(block, gradient), _Group()).add(block)
     ranked = sorted(groups.items(), key=lambda item: -item[1].total_bytes)
-    return tuple(_holder(place, part, group, tensors) for (place, part), group in ranked)
+    return tuple(_holder(*owner, group, tensors) for owner, group in ranked)
 
 
-def _owner(block: Block, gradient: bool) -> tuple[Place | None, str]:
+def _owner(block: Block, gradient: bool) -> tuple[Place | None, Place | None, str]:
+    """As `Holder` has them: line, line of a package, part."""
     if gradient:
-        return None, GRADIENTS
+        return None, None, GRADIENTS
     if block.places is None:
-        return None, EARLIER
+        return None, None, EARLIER
     # Autograd computes on a thread of its own, where there is Python only if autograd calls it.
     backward = not block.places or rooted_in_torch(block.places)
-    return innermost(block.places), BACKWARD if backward else ""
+    return *innermost(block.places), BACKWARD if backward else ""
 
 
-def _holder(place: Place | None, part: str, group: _Group, tensors: dict[int, str]) -> Holder:
+def _holder(place: Place | None, package: Place | None, part: str, group: _Group, tensors: dict[int, str]) -> Holder:
     largest = group.largest
     assert largest is not None
     tensor = tensors.get(largest.address, "") if largest.known else ""
-    return Holder(line_of(place), part, group.total_bytes, group.blocks, largest.size_bytes, tensor)
+    return Holder(line_of(place), line_of(package), part, group.total_bytes, group.blocks, largest.size_bytes, tensor)
 
 
 def _tensors() -> tuple[dict[int, str], set[int]]:
     """What Python holds on the card, by address: shapes and dtypes, and which are parameters' gradients."""
     import torch
 
+    # Not their subclasses: fake tensors have no memory, and those of a program may run its code.
+    kinds = (torch.Tensor, torch.nn.Parameter)
     shapes: dict[int, str] = {}
     gradients: set[int] = set()
-    with torch._C.DisableTorchFunctionSubclass():
-        for thing in gc.get_objects():
-            # isinstance() would ask proxies for their __class__, which may run code of the program.
-            if not issubclass(type(thing), torch.Tensor):
+    for thing in gc.get_objects():
+        if type(thing) not in kinds:
+            continue
+        try:
+            if thing.device.type != "cuda":
                 continue
-            try:
-                if thing.device.type != "cuda":
-                    continue
-                gradient = thing.grad if thing.is_leaf else None
-                if gradient is not None:
-                    gradients.add(gradient.untyped_storage().data_ptr())
-                    shapes.setdefault(gradient.untyped_storage().data_ptr(), _shape(gradient))
-                # A view would describe less than its block.
-                if thing.untyped_storage().nbytes() == thing.numel() * thing.element_size():
-                    shapes.setdefault(thing.untyped_storage().data_ptr(), _shape(thing))
-            except Exception:  # of one without a storage, or half-made: torch has no one name for that
-                continue
+            gradient = thing.grad if thing.is_leaf else None
+            if gradient is not None:
+                gradients.add(gradient.untyped_storage().data_ptr())
+                shapes.setdefault(gradient.untyped_storage().data_ptr(), _shape(gradient))
+            # A view would describe less than its block.
+            if thing.untyped_storage().nbytes() == thing.numel() * thing.element_size():
+                shapes.setdefault(thing.untyped_storage().data_ptr(), _shape(thing))
+        except Exception:  # of one without a storage, or half-made: torch has no one name for that
+            continue
     return shapes, gradients
 
 

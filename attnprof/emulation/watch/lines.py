@@ -37,23 +37,29 @@ def places_of_block(frames: Iterable[dict[str, Any]]) -> list[Place]:
 
 
 def program_places(places: Iterable[Place]) -> list[Place]:
-    """The program's own of a stack, the innermost first; if it has none, those of packages but torch."""
+    """The program's own of a stack, the innermost first, after what they led to in a package.
+
+    If it has none, those of packages but torch.
+    """
     kinds: tuple[list[Place], list[Place], list[Place]] = ([], [], [])
     for place in places:
-        kinds[_kind(place[0])].append(place)
+        kind = _kind(place[0])
+        if kind == _THEIR_OWN and not kinds[kind]:
+            kinds[kind].extend(kinds[_OF_A_PACKAGE][:1])
+        kinds[kind].append(place)
     return kinds[_THEIR_OWN] or kinds[_OF_A_PACKAGE]
 
 
-def innermost(places: Iterable[Place]) -> Place | None:
-    """The first of `program_places`, without going further than needed."""
+def innermost(places: Iterable[Place]) -> tuple[Place | None, Place | None]:
+    """The program's, and that of a package which it led to; of a program that is a package, only the first."""
     packaged = None
     for place in places:
         kind = _kind(place[0])
         if kind == _THEIR_OWN:
-            return place
+            return place, packaged
         if kind == _OF_A_PACKAGE and packaged is None:
             packaged = place
-    return packaged
+    return packaged, None
 
 
 def line_of(place: Place | None) -> Line | None:

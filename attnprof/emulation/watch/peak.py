@@ -37,7 +37,7 @@ def find_peak(snapshot: dict[str, Any], device: int, step: int, peak_bytes: int)
         return None
     blocks = _blocks_at(best, calls, now)
     last = places_of_block(calls[best - 1]["frames"]) if best else []
-    return Peak(step, sum(block.size_bytes for block in blocks), line_of(innermost(last)), holders_of(blocks))
+    return Peak(step, sum(block.size_bytes for block in blocks), line_of(innermost(last)[0]), holders_of(blocks))
 
 
 def _undone(

@@ -36,7 +36,7 @@ class ReadBacks:
         # A signal's handler may run in here, and what it raises could not pass through C.
         try:
             with self._notes.instead("finding the line that reads a value"):
-                self._copies[innermost(places_of(sys._getframe().f_back))] += 1
+                self._copies[innermost(places_of(sys._getframe().f_back))[0]] += 1
                 self._heard()
         except KeyboardInterrupt:
             return signal.SIGINT

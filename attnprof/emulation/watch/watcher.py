@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,11 @@ class Watcher:
             self._write(ended=False)
 
     def _finish(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C, while this is written
+        with _without_interruption():
+            self._report_at_the_end()
+        time.sleep(_AUTOGRAD_SECONDS)
+
+    def _report_at_the_end(self) -> None:
         if self._driver is not None:
             self._driver.on_read_back(None)
         if self._used_cuda:
@@ -162,7 +166,6 @@ class Watcher:
             if self._peak is None and self._failures.first is None and self._allocated_bytes:
                 self._notes.add(f"who held the memory at the peak, more than {HISTORY_CALLS} allocator calls ago")
         self._write(ended=True)
-        time.sleep(_AUTOGRAD_SECONDS)
 
     def _write(self, ended: bool) -> None:
         """Whole or not at all; a child that does without CUDA has nothing to say."""
@@ -204,3 +207,18 @@ class Watcher:
             assumed=journal.assumed,
             notes=self._notes.lines(),
         )
+
+
+@contextlib.contextmanager
+def _without_interruption() -> Iterator[None]:
+    """Ignores a second Ctrl-C; only the main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        # None: set by C code, which alone could set it again.
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
