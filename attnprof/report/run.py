@@ -117,7 +117,7 @@ def _process(run: ProgramRun, process: ProcessFindings) -> Iterator[RenderableTy
     if out_of_memory:
         yield from _failure(process, out_of_memory)
     yield _summary(run, process)
-    if out_of_memory:
+    if out_of_memory and out_of_memory.holders:
         yield Text()
         yield from _held("then", out_of_memory.holders, out_of_memory.allocated_bytes)
     elif peak:
@@ -132,7 +132,8 @@ def _failure(process: ProcessFindings, failure: OutOfMemory) -> Iterator[Rendera
     node = f" ({failure.node})" if failure.node else ""
     done = failure.steps_before
     when = f"in optimizer step {done + 1}" if done else "before the first optimizer step was done"
-    yield Text(f"Out of memory {when}{during}{node}, allocating {format_bytes(failure.requested_bytes)}:", "bold red")
+    asked = f", allocating {format_bytes(failure.requested_bytes)}" if failure.requested_bytes else ""
+    yield Text(f"Out of memory {when}{during}{node}{asked}:", "bold red")
     for line in failure.stack[-_STACK_LINES:]:
         yield _indented(_line_text(line))
     yield _indented(failure.message)
@@ -174,11 +175,12 @@ def _steps(process: ProcessFindings) -> str:
 
 
 def _held(when: str, holders: Sequence[Holder], allocated_bytes: int) -> Iterator[RenderableType]:
+    shown = len(holders) if len(holders) <= _HOLDERS + 1 else _HOLDERS
     rows = [
         Row((format_bytes(one.total_bytes), str(one.blocks), format_bytes(one.largest_bytes), _holder_text(one)))
-        for one in holders[:_HOLDERS]
+        for one in holders[:shown]
     ]
-    rest = holders[_HOLDERS:]
+    rest = holders[shown:]
     if rest:
         cells = (sum(one.total_bytes for one in rest), sum(one.blocks for one in rest))
         largest = max(one.largest_bytes for one in rest)

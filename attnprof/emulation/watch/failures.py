@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from .findings import Line, OutOfMemory
+from .findings import Holder, Line, OutOfMemory
 from .holders import holders_of, live_blocks
 from .lines import Place, line_of, of_torch, places_of, program_places, rooted_in_torch
 from .notes import Notes
@@ -32,24 +32,30 @@ class Failures:
         self.failed = self.raised = 0
         self.first: OutOfMemory | None = None
         self._device, self._steps, self._notes = device, steps, notes
-        self._pending = False
+        self._told = self._pending = False
         self._latest: OutOfMemory | None = None
 
     def observe(self) -> None:
-        """Needs CUDA initialised."""
+        """Needs CUDA initialised.
+
+        Raises:
+            RuntimeError: an allocator without observers (cudaMallocAsync); an error is noticed all the same.
+        """
         import torch
 
-        native: Any = torch._C
-        native._cuda_attach_out_of_memory_observer(self._observed)
         error: Any = torch.OutOfMemoryError
         plain = error.__init__
 
         def initialise(instance: Any, *arguments: Any, **options: Any) -> None:
             plain(instance, *arguments, **options)
-            self._became(str(instance))
+            with self._notes.instead("looking at an error"):
+                self._became(str(instance), list(places_of(sys._getframe().f_back)))
 
         # C++ makes the exception, when it has left the thread that failed: here alone is its message.
         error.__init__ = initialise
+        native: Any = torch._C
+        native._cuda_attach_out_of_memory_observer(self._observed)
+        self._told = True
 
     def _observed(self, device: int, requested_bytes: int, _total_bytes: int, _free_bytes: int) -> None:
         self.failed += 1
@@ -57,17 +63,21 @@ class Failures:
         if self.first is None:
             with self._notes.instead("looking at an allocation that failed"):
                 # Autograd's thread has no frame beneath this one.
-                self._latest = self._look(requested_bytes, list(places_of(sys._getframe().f_back)))
+                places = list(places_of(sys._getframe().f_back))
+                self._latest = self._look(places, requested_bytes, holders_of(live_blocks(snapshot())))
 
-    def _became(self, message: str) -> None:
-        if not self._pending:
+    def _became(self, message: str, places: list[Place]) -> None:
+        if not self._told:
+            self.failed += 1
+            self._latest = self._look(places, None, ())
+        elif not self._pending:
             return
         self.raised += 1
         self._pending = False
         if self.first is None and self._latest is not None:
             self.first = replace(self._latest, message=message)
 
-    def _look(self, requested_bytes: int, places: list[Place]) -> OutOfMemory:
+    def _look(self, places: list[Place], requested_bytes: int | None, holders: tuple[Holder, ...]) -> OutOfMemory:
         import torch
 
         phase, node, stack = _at_work(places)
@@ -81,7 +91,7 @@ class Failures:
             stack=stack,
             allocated_bytes=stats["allocated_bytes"]["all"]["current"],
             reserved_bytes=stats["reserved_bytes"]["all"]["current"],
-            holders=holders_of(live_blocks(snapshot())),
+            holders=holders,
         )
 
 

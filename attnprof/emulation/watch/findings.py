@@ -48,7 +48,7 @@ class OutOfMemory:
 
     Attributes:
         message: PyTorch's own.
-        requested_bytes: the allocation that failed.
+        requested_bytes: the allocation that failed; None, and no holders, where the allocator does not tell.
         steps_before: optimizer steps that were finished then.
         phase: `forward`, `backward`, `optimizer step`, or empty where none of them is on the stack.
         node: what backward was computing, as `SoftmaxBackward0`; or empty.
@@ -58,7 +58,7 @@ class OutOfMemory:
     """
 
     message: str
-    requested_bytes: int
+    requested_bytes: int | None
     steps_before: int
     phase: str
     node: str

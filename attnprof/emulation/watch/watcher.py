@@ -140,6 +140,8 @@ class Watcher:
         with self._notes.instead("looking at the peak"):
             found = find_peak(snapshot(), _DEVICE, self._peak_step, self._allocated_bytes)
             self._peak = found or self._peak  # one that is lower by less than _GROWTH
+            if self._peak is None:
+                self._notes.add(f"who held the memory at a peak more than {HISTORY_CALLS} allocator calls ago")
 
     def _terminated(self, number: int, _frame: Any) -> None:
         self._finish()
@@ -163,8 +165,6 @@ class Watcher:
             self._measure(self._steps + 1)
             if self._allocated_bytes > self._looked_at_bytes:
                 self._look_at_peak()
-            if self._peak is None and self._failures.first is None and self._allocated_bytes:
-                self._notes.add(f"who held the memory at the peak, more than {HISTORY_CALLS} allocator calls ago")
         self._write(ended=True)
 
     def _write(self, ended: bool) -> None:
