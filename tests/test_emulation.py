@@ -42,8 +42,10 @@ def measure_on(on_card):
 
 def python_on(environ, code):
     """What a program prints as JSON with that card present."""
+    # PyTorch aborts where Python ends while autograd's thread still lets go of its graph.
+    code = f"{textwrap.dedent(code)}\nimport time\ntime.sleep(0.05)"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
+        [sys.executable, "-W", "ignore", "-c", code],
         capture_output=True, text=True, check=False, env={**os.environ, **environ},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -263,8 +265,8 @@ STRANGE_STEP = """
     from attnprof.measure import case as measuring
     from attnprof.measure.opening import open_device
     from attnprof.plan import Case
-from attnprof.workload import Workload
     from attnprof.settings import Settings
+    from attnprof.workload import Workload
 
     def strange(self):
         {what}
