@@ -28,6 +28,7 @@ KNOWN_LIMITATIONS = (
     "Kernels' registers are not looked at: a launch that a card would refuse for them passes.",
     "Not emulated: cuFFT, cuSOLVER, NCCL, peer access, CUDA IPC, cuDNN's recurrent and CTC functions. PyTorch "
     "raises, or the case is unsupported and names the call.",
+    "Nor are the kernels that torch.compile makes: TORCH_COMPILE_DISABLE=1 runs a program without them.",
 )
 
 

@@ -74,7 +74,9 @@ def run_table(run: ProgramRun) -> RenderableType:
         "context_bytes": run.card.context_bytes,
     }
     using = [one for one in run.processes if one.used_cuda]
-    parts: list[RenderableType] = [Text(f"{shlex.join(run.command)} - {card_text(environment)} (emulated)", "bold")]
+    parts: list[RenderableType] = [
+        Text(f"{_shortened(shlex.join(run.command))} - {card_text(environment)} (emulated)", "bold")
+    ]
     if using:
         # Of several the one that matters: that ran out of memory, or took the most.
         shown = max(

@@ -55,11 +55,16 @@ class Watcher:
 
         self._write(ended=False)
         atexit.register(self._finish)
-        os.register_at_fork(after_in_child=self._begin)
+        os.register_at_fork(after_in_child=self._begin_as_a_child)
         # A child of multiprocessing runs its own list at the end, and atexit's not on every Python.
         multiprocessing.util.register_after_fork(self, Watcher._finish_with_multiprocessing)
         cuda: Any = torch.cuda
         cuda._lazy_call(self._follow)
+
+    def _begin_as_a_child(self) -> None:
+        if self._driver is not None:
+            self._driver.on_read_back(None)  # the parent's listener goes
+        self._begin()
 
     def _begin(self) -> None:
         self._started_seconds = time.time()
@@ -84,11 +89,12 @@ class Watcher:
         import torch
 
         self._used_cuda = True
-        self._driver = emulated_driver()
-        if self._driver is None:
-            self._notes.add("this process found a driver that is not the emulation's")
-        else:
-            self._read_backs.listen(self._driver)
+        with self._notes.instead("listening to the emulated device"):
+            self._driver = emulated_driver()
+            if self._driver is None:
+                self._notes.add("this process found a driver that is not the emulation's")
+            else:
+                self._read_backs.listen(self._driver)
         with self._notes.instead("recording who allocates"):
             torch.cuda.memory._record_memory_history("all", context="alloc", stacks="python", max_entries=HISTORY_CALLS)
         with self._notes.instead("watching for allocations that fail"):
@@ -111,6 +117,8 @@ class Watcher:
         self._write(ended=False)
 
     def _stepped(self, optimizer: Any, _arguments: Any, _options: Any) -> None:
+        if not self._used_cuda:  # a child that was forked afterwards
+            return
         self._steps += 1
         self._optimizers.add(id(optimizer))
         self._measure(self._steps)
@@ -171,10 +179,11 @@ class Watcher:
         """Whole or not at all; a child that does without CUDA has nothing to say."""
         if not self._used_cuda and os.getpid() != self._first_pid:
             return
-        path = self._folder / f"{os.getpid()}.json"
-        # The folder is gone where this process outlives the command that was run.
-        with contextlib.suppress(OSError):
-            aside = path.with_suffix(".part")
+        # A process may become another program (exec) and keep its number.
+        path = self._folder / f"{os.getpid()}-{self._started_seconds}.json"
+        # It fails where this process outlives the command that was run: the folder is gone.
+        with self._notes.instead("writing what was found"):
+            aside = path.with_name(f"{path.name}.part")
             aside.write_text(to_json(self._findings(ended)), encoding="utf-8")
             aside.replace(path)
         self._written_seconds = time.monotonic()

@@ -5,6 +5,7 @@ Python imports a `sitecustomize` at its start, if there is one. The one that thi
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -56,7 +57,8 @@ def _watch(folder: Path) -> None:
         importlib.import_module("_attnprof_watch.watcher").Watcher(folder).start()
     except Exception as error:
         found = {"pid": os.getpid(), "command": " ".join(sys.argv), "notes": [f"the watcher failed: {error!r}"]}
-        (folder / f"{os.getpid()}.json").write_text(json.dumps(found), encoding="utf-8")
+        with contextlib.suppress(OSError):
+            (folder / f"{os.getpid()}.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 def _run_the_hidden() -> None:
