@@ -99,13 +99,11 @@ def _processes(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[Re
         f"{len(using)} processes used CUDA, and each saw a card of its own. Sharing one they would take "
         f"{format_bytes(total)} of {format_bytes(run.card.total_bytes)}, if their peaks met:"
     )
-    rows = [
-        Row((
-            str(one.pid), format_bytes(one.peak_allocated_bytes), format_bytes(_taken_bytes(run, one)),
-            _shortened(one.command),
-        ), failed=one.out_of_memory is not None)
-        for one in using
-    ]  # fmt: skip
+    rows = []
+    for one in using:
+        least = "" if one.ended else ">= "
+        peaks = (f"{least}{format_bytes(count)}" for count in (one.peak_allocated_bytes, _taken_bytes(run, one)))
+        rows.append(Row((str(one.pid), *peaks, _shortened(one.command)), failed=one.out_of_memory is not None))
     yield to_rich(Grid("", _PROCESS_COLUMNS, tuple(rows)))
 
 
