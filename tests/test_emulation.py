@@ -357,3 +357,7 @@ def test_a_broken_compiler_is_one_line(on_card, monkeypatch, tmp_path):
     with pytest.raises(EmulationError, match=r"cannot be compiled: false: exit code 1; install gcc .*, or set CC"):
         on_card("t4")
     assert not list(tmp_path.rglob("building-*"))
+
+
+def test_a_product_of_one_channel_needs_no_compiler_of_kernels(measure_on):
+    assert measure_on("t4", "naive", side=8, channels=8, mode="train").outcome is Outcome.COMPLETED

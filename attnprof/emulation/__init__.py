@@ -28,7 +28,8 @@ KNOWN_LIMITATIONS = (
     "Kernels' registers are not looked at: a launch that a card would refuse for them passes.",
     "Not emulated: cuFFT, cuSOLVER, NCCL, peer access, CUDA IPC, cuDNN's recurrent and CTC functions. PyTorch "
     "raises, or the case is unsupported and names the call.",
-    "Nor are the kernels that torch.compile makes: TORCH_COMPILE_DISABLE=1 runs a program without them.",
+    "Nor are the kernels that torch.compile makes: TORCH_COMPILE_DISABLE=1 runs a program without them. In the place "
+    "of those that PyTorch compiles by itself (from 2.14 on a product of one query channel) run the built-in ones.",
 )
 
 
@@ -51,4 +52,6 @@ def emulating(card: Card, tell: Callable[[str], None] = lambda _: None) -> dict[
         "ATTNPROF_GPU": str(card),
         "ATTNPROF_CUDNN_GRAPH": str(toolkit.cudnn_graph),
         "CUDA_VISIBLE_DEVICES": "0",
+        # Triton would compile for the card and look for its driver (torch/_native/common_utils.py).
+        "TORCH_DISABLE_NATIVE_JIT": "1",
     }
