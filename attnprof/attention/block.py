@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from attnprof.attention.carried_out import carried_out
 from attnprof.attention.projections import Projections
-from attnprof.attention.registry import COMPONENTS, Strategy, parse_strategy
+from attnprof.attention.registry import COMPONENTS, Strategy, StrategyError, parse_strategy
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -75,22 +74,29 @@ class AttentionBlock(nn.Module, ABC):
         if return_attention and not self.strategy.has_map:
             with_map = " or ".join(component.name for component in COMPONENTS if component.has_map)
             raise ValueError(f"strategy {str(self.strategy)!r} never forms the attention map: use {with_map} for it")
-        out: Tensor
-        attention: Tensor | None
-        if self.strategy.checkpoint and torch.is_grad_enabled():
-            out, attention = checkpoint(self._attend_in_precision, x, use_reentrant=False)
-        else:
-            out, attention = self._attend_in_precision(x)
+        out, attention = carried_out(self.strategy, self._attend_in_dtype, x)
         if not return_attention:
             return out
         assert attention is not None
         return out, attention
 
-    def _attend_in_precision(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        inner = x.to(self._dtype) if self.strategy.precision_name in _DTYPES else x
-        with self._autocast(x.device.type):
-            out, attention = self._attend(inner)
-        return out.to(x.dtype), attention
+    def use(self, strategy: str | Strategy) -> None:
+        """Compute by another strategy from now on, with the parameters as they are.
+
+        Raises:
+            StrategyError: an unknown or impossible strategy; or one of the two keeps its parameters in half precision.
+        """
+        parsed = parse_strategy(strategy) if isinstance(strategy, str) else strategy
+        for held in (self.strategy, parsed):
+            if held.precision_name in _DTYPES:
+                raise StrategyError(
+                    f"strategy {str(held)!r} keeps its parameters in {held.precision_name}, and those of a block stay "
+                    f"as they are: use +amp, or build a new block"
+                )
+        self.strategy, self._implementation = parsed, parsed.implementation()
+
+    def _attend_in_dtype(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self._attend(x.to(self._dtype) if self.strategy.precision_name in _DTYPES else x)
 
     def _computed(self, projections: Projections) -> tuple[Tensor, Tensor | None]:
         found: tuple[Tensor, Tensor | None] = self._implementation(projections, *self.strategy.attention.sizes)
@@ -104,11 +110,6 @@ class AttentionBlock(nn.Module, ABC):
     @property
     def _dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
-
-    def _autocast(self, device_type: str) -> AbstractContextManager[object]:
-        if self.strategy.precision_name != "amp":
-            return nullcontext()
-        return torch.autocast(device_type)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, strategy={str(self.strategy)!r}, reduction={self.reduction}"

@@ -53,11 +53,13 @@ class DualAttention2d(AttentionBlock):
 
     def __init__(self, in_channels: int, strategy: str | Strategy = "chunked", *, reduction: int = 8) -> None:
         super().__init__(in_channels, strategy, reduction)
-        # Checkpoint and precision are of the whole block.
-        inner = dataclasses.replace(self.strategy, wrapper=None, precision=None)
-        self.position = SelfAttention2d(in_channels, inner, reduction=reduction)
+        self.position = SelfAttention2d(in_channels, _of_a_part(self.strategy), reduction=reduction)
         self.channel = ChannelAttention2d()
         self._in_precision()
+
+    def use(self, strategy: str | Strategy) -> None:
+        super().use(strategy)
+        self.position.use(_of_a_part(self.strategy))
 
     def residual_weights(self) -> list[nn.Parameter]:
         return [self.position.gamma, self.channel.gamma]
@@ -68,3 +70,8 @@ class DualAttention2d(AttentionBlock):
         else:
             position, attention = self.position(x), None
         return position + self.channel(x), attention
+
+
+def _of_a_part(strategy: Strategy) -> Strategy:
+    """Checkpoint and precision are of the whole block."""
+    return dataclasses.replace(strategy, wrapper=None, precision=None)

@@ -34,6 +34,7 @@ class Projections:
             so first, in its own key and value.
         reduced: E, the channels of query and key.
         value_channels: D, those of value; C in most blocks.
+        skips: whether x is added at the end; a block whose owner does that returns the attention term alone.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class Projections:
         value_channels: int,
         output: Projection | None = None,
         pool: int = 1,
+        skips: bool = True,
     ) -> None:
         """Args:
         output: from D channels back to C; None where D = C and nothing follows the attention.
         """
         self.x, self.gamma, self.reduced, self.value_channels, self.pool = x, gamma, reduced, value_channels, pool
+        self.skips = skips
         self._query, self._key, self._value, self._output = query, key, value, output
 
     def at(self, x: Tensor) -> Projections:
@@ -67,6 +70,7 @@ class Projections:
             value_channels=self.value_channels,
             output=self._output,
             pool=self.pool,
+            skips=self.skips,
         )
 
     def query(self, *, as_written: bool = False) -> Tensor:
@@ -118,16 +122,18 @@ class Projections:
     @property
     def ends_plainly(self) -> bool:
         """Whether what follows the attention is `gamma * attended + x`."""
-        return self._output is None and self.gamma is not None
+        return self._output is None and self.gamma is not None and self.skips
 
     def residual(self, attended: Tensor, *, as_written: bool = False) -> Tensor:
-        """`gamma * output(attended) + x`; (B, D, N), or (B, D, H, W) in any layout, -> (B, C, H, W).
+        """`gamma * output(attended) + x`, or without x; (B, D, N), or (B, D, H, W) in any layout, -> (B, C, H, W).
 
         In one kernel and in the layout of x, or as written: the product first.
         """
         maps = attended.view(len(attended), self.value_channels, *self.x.shape[2:])
         if self._output is not None:
             maps = _applied(self._output, maps, as_written)
+        if not self.skips:
+            return maps if self.gamma is None else self.gamma * maps
         if self.gamma is None:
             return maps + self.x
         return self.gamma * maps + self.x if as_written else torch.addcmul(self.x, self.gamma, maps)
@@ -139,7 +145,9 @@ class Projections:
         else:
             # Batch norm, for one, wants to see every position.
             term = _applied(self._output, row.mT.unsqueeze(3).expand(-1, -1, *self.x.shape[2:]), as_written=False)
-        return self.x + (term if self.gamma is None else self.gamma * term)
+        if self.gamma is not None:
+            term = self.gamma * term
+        return self.x + term if self.skips else term.expand(-1, -1, *self.x.shape[2:])
 
     def residual_of_rows(self, rows: Tensor) -> Tensor:
         """The same for (B, N, D), with a gradient that is laid out in rows at once; no double backward."""
