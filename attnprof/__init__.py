@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attnprof.api import sweep
     from attnprof.attention import SelfAttention2d
+    from attnprof.patching import patch, unpatch
 
 from attnprof.version import __version__
 
-__all__ = ["SelfAttention2d", "__version__", "sweep"]
+__all__ = ["SelfAttention2d", "__version__", "patch", "sweep", "unpatch"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from attnprof.api import sweep
 
         return sweep
+    if name in ("patch", "unpatch"):
+        from attnprof import patching
+
+        return getattr(patching, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,102 @@
+"""A user's block with another forward: its class changes, and nothing else of it."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+from torch import nn
+
+from attnprof.attention.registry import parse_strategy
+from attnprof.patching.contract import Contract, Returned, contract_of
+from attnprof.patching.meaning import Meaning
+
+
+@dataclass(frozen=True)
+class Swap:
+    """All that a patched class knows beyond the user's own.
+
+    Attributes:
+        meaning: what the block computes.
+        strategy: how, canonically spelled.
+        returned: the form of what it hands back, without and with its map being asked for.
+    """
+
+    meaning: Meaning
+    strategy: str
+    returned: tuple[Returned, Returned]
+
+
+class Patched(nn.Module):
+    """Goes in front of the user's class in the class of a patched block.
+
+    Instances hold nothing of it: `state_dict`, hooks, `.to()`, copies and replicas work on what the user's class put
+    there. Only how an instance is rebuilt, by `copy` and `pickle`, has to be said, since the class has no name to be
+    imported by.
+    """
+
+    swap: ClassVar[Swap]
+    contract: ClassVar[Contract]
+    original: ClassVar[type[Any]]
+
+    def __init_subclass__(cls) -> None:
+        """No registry of the user's takes a patched class for one more of theirs."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the user's, of a map (B, C, H, W); None for the attention map where the strategy has none.
+
+        Raises:
+            TypeError: an argument that only the user's forward heeds.
+            ValueError: the map is not of (B, C, H, W).
+        """
+        x, with_map = self.contract.read(args, kwargs)
+        if x.dim() != 4 or x.shape[1] != self.swap.meaning.in_channels:
+            raise ValueError(
+                f"a patched block takes maps of shape (B, {self.swap.meaning.in_channels}, H, W), got "
+                f"{tuple(x.shape)}: call attnprof.unpatch(model) for others"
+            )
+        out, attention = self.swap.meaning.attend(self, parse_strategy(self.swap.strategy), x)  # type: ignore[arg-type]
+        return self.swap.returned[with_map].packed(out, attention)
+
+    def extra_repr(self) -> str:
+        own: str = super().extra_repr()  # type: ignore[misc]
+        return ", ".join(filter(None, (own, f"strategy={self.swap.strategy!r}")))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        make, args, *rest = super().__reduce_ex__(protocol)  # type: ignore[misc,str-unpack]
+        args = tuple(self.original if arg is type(self) else arg for arg in args)
+        return (_rebuilt, (make, args, self.swap), *rest)
+
+
+@cache
+def patched_class(original: type[Any], swap: Swap) -> type[Any]:
+    """The one class for blocks of a class that mean the same.
+
+    Raises:
+        TypeError: the user's class allows no subclass.
+    """
+    body = {
+        "__module__": original.__module__,
+        "__doc__": original.__doc__,
+        "swap": swap,
+        "contract": contract_of(original),  # type: ignore[arg-type] # mypy has no hash for type[Any]
+        "original": original,
+    }
+    made: type[Any] = types.new_class(
+        f"Patched{original.__name__}", (Patched, original), exec_body=lambda namespace: namespace.update(body)
+    )
+    return made
+
+
+def original_class(block: nn.Module) -> Any:
+    """The user's own class, patched or not; a type, which mypy does not take for hashable."""
+    return type(block).original if isinstance(block, Patched) else type(block)
+
+
+def _rebuilt(make: Callable[..., nn.Module], args: tuple[Any, ...], swap: Swap) -> nn.Module:
+    block = make(*args)
+    block.__class__ = patched_class(original_class(block), swap)
+    return block

@@ -1,0 +1,250 @@
+"""What a user's block computes, found by running it against all that its parts could compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnprof.attention.registry import Strategy, parse_strategy
+from attnprof.patching.anatomy import Anatomy
+from attnprof.patching.contract import Contract, NotOneMapError, Returned, contract_of, unpacked
+from attnprof.patching.meaning import Meaning
+from attnprof.patching.patched import Swap, original_class, patched_class
+from attnprof.patching.proof import Difference, attention_scale, difference, relative, tolerance_for
+from attnprof.patching.rehearsal import Rehearsal
+from attnprof.patching.seen import Seen
+
+_NAIVE = parse_strategy("naive")
+# Height and width: different, and small. Odd first, which tells how pooling rounds; some blocks take even maps alone.
+_SIZES = ((6, 5), (8, 6), (16, 12))
+_BATCH = 2
+# By how many tolerances attention must differ from the same everywhere, to be told from anything else.
+_TELLING = 5
+
+
+class NotRecognisedError(Exception):
+    """Why a block cannot be patched, in words.
+
+    Attributes:
+        attends: whether it looks like attention.
+        is_leaf: whether there is no block inside it either.
+    """
+
+    def __init__(self, reason: str, *, attends: bool = True, is_leaf: bool = False) -> None:
+        super().__init__(reason)
+        self.attends, self.is_leaf = attends, is_leaf
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A block's meaning, and the form of what it hands back without and with its map being asked for.
+
+    Attributes:
+        anatomy: of the block.
+        usual_map: whether the map is (B, N, M) or (B, M, N); True where it returns none.
+        kept: attributes in which the block keeps tensors of its forward.
+        scaled: whether the parameters that told were those for scores that are scaled down.
+    """
+
+    anatomy: Anatomy
+    meaning: Meaning
+    returned: tuple[Returned, Returned]
+    usual_map: bool
+    kept: tuple[str, ...]
+    scaled: bool
+
+
+def recognised(anatomy: Anatomy) -> Recognised:
+    """By proof: the first meaning that has the block's output, gradients and buffers, on a small random map.
+
+    Raises:
+        NotRecognisedError: none has, or the block cannot be run.
+    """
+    contract = _contract(anatomy)
+    for scaled in anatomy.scaled:
+        with _rehearsal(anatomy, scaled) as rehearsal:
+            trial = _Trial(anatomy, contract, rehearsal)
+            meaning, telling = trial.meaning()
+            if telling:
+                returned, usual = trial.returned(meaning)
+                return Recognised(anatomy, meaning, returned, usual, trial.kept, scaled)
+    raise NotRecognisedError("its attention is nearly the same everywhere on a small random map: nothing is proven")
+
+
+def taken_by_names(anatomy: Anatomy) -> Recognised:
+    """Without a proof: what the names of its parts say.
+
+    Raises:
+        NotRecognisedError: they say nothing, or the block does not return what such a block does.
+    """
+    contract = _contract(anatomy)
+    meaning = anatomy.by_names()
+    if meaning is None:
+        raise NotRecognisedError("the names of its parts do not say what it computes")
+    scaled = anatomy.scaled[0]
+    with _rehearsal(anatomy, scaled) as rehearsal:
+        trial = _Trial(anatomy, contract, rehearsal)
+        return Recognised(anatomy, meaning, trial.forms, True, trial.kept, scaled)
+
+
+def proven(found: Recognised, strategy: Strategy) -> tuple[Difference, float]:
+    """The patched block against the user's own, on a small random map; and the tolerance.
+
+    Raises:
+        NotRecognisedError: it cannot be run.
+    """
+    swap = Swap(found.meaning, str(strategy), found.returned)
+    with _rehearsal(found.anatomy, found.scaled) as rehearsal:
+        trial = _Trial(found.anatomy, _contract(found.anatomy), rehearsal)
+        return trial.against(patched_class(original_class(found.anatomy.block), swap)), trial.tolerance
+
+
+class _Trial:
+    """One block, on stand-in parameters, at the first size that it takes."""
+
+    def __init__(self, anatomy: Anatomy, contract: Contract, rehearsal: Rehearsal) -> None:
+        self.anatomy, self.contract, self.rehearsal = anatomy, contract, rehearsal
+        self.block = rehearsal.block
+        self.x, self.seen = self._first_run()
+        rehearsal.settle(self._original(with_map=False), self.x)
+        plain, asked = (
+            self.rehearsal.run(self._original(with_map), self.x).result for with_map in (False, bool(contract.asks_map))
+        )
+        try:
+            (self.out, _, form), (_, self.asked_map, asked_form) = (
+                unpacked(result, tuple(self.x.shape)) for result in (plain, asked)
+            )
+        except NotOneMapError as error:
+            raise NotRecognisedError(str(error), attends=self.seen.attends) from None
+        self.forms = form, asked_form
+        self.kept = rehearsal.kept()
+        self.tolerance = tolerance_for(self.x) if not self.x.is_meta else 0.0
+
+    def meaning(self) -> tuple[Meaning, bool]:
+        """And whether the map that it gives tells it from others."""
+        if not self.seen.attends:
+            raise NotRecognisedError("it has no attention", attends=False)
+        closest = float("inf")
+        scale = attention_scale(self.out, self.x)
+        for attempt in self.anatomy.meanings():
+            try:
+                maps, attention = self.rehearsal.run(self._attempt(attempt), self.x).result
+            except Exception:  # parts that do not fit together in this order; the user's may raise anything
+                continue
+            for whole, expected in self._ends(attempt, maps):
+                error = relative(expected, self.out, scale)
+                closest = min(closest, error)
+                if error <= self.tolerance:
+                    candidate = self._attempt(whole)
+                    refusal = self._difference(lambda x, with_map, by=candidate: by(x)[0]).refusal(self.tolerance)
+                    if refusal and self.seen.dropout:
+                        break
+                    if refusal:
+                        raise NotRecognisedError(f"it agrees with attention on one map, but {refusal}")
+                    uneven = relative(attention * attention.shape[2], torch.ones_like(attention), 1.0)
+                    return whole, uneven > _TELLING * self.tolerance
+        raise NotRecognisedError(self._unlike(closest))
+
+    def returned(self, meaning: Meaning) -> tuple[tuple[Returned, Returned], bool]:
+        """The forms with the map's orientation, and whether it is one that a strategy's map can be given in."""
+        if self.asked_map is None:
+            return self.forms, True
+        _, attention = self.rehearsal.run(self._attempt(meaning), self.x).result
+        for columns, given in ((False, attention), (True, attention.transpose(1, 2))):
+            if self.asked_map.numel() == given.numel():
+                error = relative(self.asked_map.reshape(given.shape), given, given.abs().max().item())
+                if error <= self.tolerance:
+                    plain, asked = (replace(form, columns=columns) for form in self.forms)
+                    return (plain, asked), self.asked_map.shape == given.shape
+        raise NotRecognisedError("what it returns beside its output is not the attention map of its positions")
+
+    def against(self, patched: type[Any]) -> Difference:
+        """The patched class against the block's own."""
+
+        def call(x: Tensor, with_map: bool) -> Any:
+            self.block.__class__ = patched
+            return self.contract.call(self.block.forward, x, with_map)
+
+        return self._difference(call)
+
+    def _difference(self, candidate: Callable[..., Any]) -> Difference:
+        """The largest of a candidate, with its map being asked for and without, from the block's own."""
+
+        def parts_of(result: Any) -> tuple[Tensor, Tensor | None]:
+            return unpacked(result, tuple(self.x.shape))[:2]
+
+        found = Difference(0.0, 0.0, 0.0)
+        try:
+            for with_map in {False, bool(self.contract.asks_map)}:
+                found |= difference(
+                    self.rehearsal, self.x, self._original(with_map), partial(candidate, with_map=with_map), parts_of
+                )
+        except Exception as error:  # the user's code may raise anything
+            raise NotRecognisedError(f"its proof failed: {_first_line(error)}") from None
+        return found
+
+    def _ends(self, attempt: Meaning, maps: Tensor) -> list[tuple[Meaning, Tensor]]:
+        """With and without the weight and the skip: the same run serves for all."""
+        ends = []
+        for weight in (*self.anatomy.weights, ""):
+            term = attrgetter(weight)(self.block).detach() * maps if weight else maps
+            ends += [(replace(attempt, weight=weight, skips=True), self.x + term)]
+            ends += [(replace(attempt, weight=weight, skips=False), term)]
+        return ends
+
+    def _attempt(self, meaning: Meaning) -> Callable[[Tensor], Any]:
+        return lambda x: meaning.attend(self.block, _NAIVE, x)
+
+    def _original(self, with_map: bool) -> Callable[[Tensor], Any]:
+        def call(x: Tensor) -> Any:
+            self.block.__class__ = original_class(self.block)
+            return self.contract.call(self.block.forward, x, with_map)
+
+        return call
+
+    def _first_run(self) -> tuple[Tensor, Seen]:
+        failure = ""
+        for height, width in _SIZES:
+            x = self.rehearsal.map_of(_BATCH, self.anatomy.in_channels, height, width)
+            seen = Seen(height * width)
+            try:
+                with seen:
+                    # In training, where dropout shows.
+                    self.rehearsal.run(self._original(with_map=False), x, training=True)
+            except Exception as error:  # the user's code may raise anything
+                failure = failure or f"its forward failed on a map of {tuple(x.shape)}: {_first_line(error)}"
+            else:
+                return x, seen
+        raise NotRecognisedError(failure, attends=all(self.anatomy.roles[0].named))
+
+    def _unlike(self, closest: float) -> str:
+        if self.seen.dropout:
+            return "it drops out in training, as no strategy does"
+        heads = next((n for n in ("num_heads", "n_heads", "heads", "num_head") if getattr(self.block, n, 1) != 1), "")
+        if heads:
+            return f"it has several heads ({heads}={getattr(self.block, heads)})"
+        if not self.seen.softmaxes:
+            return "its weights are no softmax of the scores"
+        return f"it computes something else than attention over positions: closest relative error {closest:.0e}"
+
+
+def _contract(anatomy: Anatomy) -> Contract:
+    try:
+        return contract_of(original_class(anatomy.block))
+    except NotOneMapError as error:
+        raise NotRecognisedError(str(error), attends=all(anatomy.roles[0].named)) from None
+
+
+def _rehearsal(anatomy: Anatomy, scaled: bool) -> Rehearsal:
+    return Rehearsal(anatomy.block, anatomy.gains(scaled))
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:120]}" if text else type(error).__name__

@@ -1,0 +1,97 @@
+"""What patching changed and what it left alone, in words."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+
+_WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Change:
+    """A block that is computed by another strategy from now on.
+
+    Attributes:
+        path: as `model.get_submodule` takes it; "" for the model itself.
+        kind: what it is, with its channels.
+        strategy: its canonical spelling.
+        error: largest difference of the outputs, in training and in evaluation mode, over the largest entry of the
+            attention term; None where nothing was proven.
+        grad_error: of the gradients of input and parameters likewise, each over its own largest entry.
+        tolerance: what the two must not exceed; None for an approximate strategy, which may differ.
+        proven: whether the block ran and agreed: for an approximate strategy, in its plain form.
+        note: what else is different from now on; "" for nothing.
+    """
+
+    path: str
+    kind: str
+    strategy: str
+    error: float | None
+    grad_error: float | None
+    tolerance: float | None
+    proven: bool
+    note: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"{self.path or '(the model)'}: {self.kind}", *([self.note] if self.note else []), self._proof()]
+        return "; ".join(parts)
+
+    def _proof(self) -> str:
+        if not self.proven:
+            return "not proven, taken by its names"
+        errors = f"error {self.error:.0e}, of gradients {self.grad_error:.0e}"
+        return f"{errors}, {self.tolerance:.0e} allowed" if self.tolerance else f"approximate: {errors}"
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """A module that looks like attention and stays as it is.
+
+    Attributes:
+        path: as `model.get_submodule` takes it; "" for the model itself.
+        kind: its class.
+        reason: why.
+    """
+
+    path: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PatchReport:
+    """What `patch` did; `str()` says it in a few lines of 80 columns.
+
+    Attributes:
+        strategy: its canonical spelling.
+        changed: in the model's order.
+        left: likewise; modules that do not look like attention are not among them.
+    """
+
+    strategy: str
+    changed: tuple[Change, ...]
+    left: tuple[LeftAlone, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{_blocks(len(self.changed))} patched with {self.strategy}{':' if self.changed else '.'}"]
+        lines += [_indented(str(change)) for change in self.changed]
+        grouped: dict[tuple[str, str], list[str]] = {}
+        for each in self.left:
+            grouped.setdefault((each.kind, each.reason), []).append(each.path or "(the model)")
+        if grouped:
+            lines.append("Left alone:")
+        for (kind, reason), paths in grouped.items():
+            which = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+            lines.append(_indented(f"{which}: {kind}: {reason}"))
+        if not self.changed and not self.left:
+            lines.append("Nothing in the model looks like attention over a map's positions.")
+        return "\n".join(lines)
+
+
+def _blocks(count: int) -> str:
+    return "No block" if count == 0 else "1 block" if count == 1 else f"{count} blocks"
+
+
+def _indented(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)

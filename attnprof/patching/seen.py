@@ -1,0 +1,42 @@
+"""What a forward does, watched operation by operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Of what is or is not attention.
+
+    Attributes:
+        softmaxes: the shapes that a softmax was taken of; () where it is inside a fused kernel.
+        products: whether a square of the positions was multiplied out.
+        dropout: whether anything was drawn at random.
+    """
+
+    def __init__(self, positions: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._positions = positions
+        self.softmaxes: list[tuple[int, ...]] = []
+        self.products = self.dropout = False
+
+    @property
+    def attends(self) -> bool:
+        """Whether it looks like attention over positions, whatever it does with the scores."""
+        return bool(self.softmaxes) or self.products
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        name = str(func)
+        if "dot_product_attention" in name:
+            self.softmaxes.append(())
+        elif "softmax" in name:
+            self.softmaxes.append(tuple(found.shape))
+        elif "dropout" in name or "bernoulli" in name:
+            self.dropout = True
+        elif "mm" in name and isinstance(found, Tensor):
+            self.products |= tuple(found.shape[-2:]) == (self._positions, self._positions)
+        return found
