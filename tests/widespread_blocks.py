@@ -220,7 +220,7 @@ class DiffusionAttention(nn.Module):
         return x + self.proj_out(h_)
 
 
-class OldSpectralNorm(nn.Module):
+class WrappedSpectralNorm(nn.Module):
     """christiancosgrove/pytorch-spectral-normalization-gan: a wrapper that writes its vectors through .data."""
 
     def __init__(self, module):
@@ -348,6 +348,77 @@ class TemperedSagan(SaganBlock):
         energy = torch.bmm(self.query_conv(x).flatten(2).mT, self.key_conv(x).flatten(2)) / temperature
         out = torch.bmm(self.value_conv(x).flatten(2), torch.softmax(energy, -1).mT)
         return self.gamma * out.view(x.shape) + x
+
+
+class TermOnly(SaganBlock):
+    """Whoever calls it adds the map."""
+
+    def forward(self, x):
+        return super().forward(x)[0] - x
+
+
+class SharedQueryKey(SaganOutOnly):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.key_conv = self.query_conv
+
+
+class Unnamed(nn.Module):
+    """Names that say nothing."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(channels, channels // 8, 1), nn.Conv2d(channels, channels // 8, 1)
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x):
+        weights = torch.softmax(self.conv2(x).flatten(2).mT @ self.conv1(x).flatten(2), -1)
+        return x + (self.conv3(x).flatten(2) @ weights.mT).view(x.shape)
+
+
+class ReturnsTerm(SaganBlock):
+    def forward(self, x):
+        out = super().forward(x)[0]
+        return out, out - x
+
+
+class ReturnsScores(SaganBlock):
+    def forward(self, x):
+        out, attention = super().forward(x)
+        return out, attention.log()
+
+
+class HalfSize(SaganBlock):
+    def forward(self, x):
+        return F.max_pool2d(super().forward(x)[0], 2)
+
+
+class Fails(SaganBlock):
+    def forward(self, x):
+        raise KeyError("absent")
+
+
+class FusedProjection(nn.Module):
+    """lucidrains' and guided diffusion's: one convolution for three."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.to_qkv, self.to_out = nn.Conv2d(channels, 3 * channels, 1), nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x):
+        q, k, v = self.to_qkv(x).flatten(2).chunk(3, 1)
+        return self.to_out((v @ torch.softmax(q.mT @ k, -1).mT).view(x.shape))
+
+
+class TokenAttention(nn.Module):
+    """As diffusers' Attention: linear layers on tokens."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.to_q, self.to_k, self.to_v = (nn.Linear(channels, channels) for _ in range(3))
+
+    def forward(self, x):
+        return torch.softmax(self.to_q(x) @ self.to_k(x).mT, -1) @ self.to_v(x)
 
 
 class SqueezeExcite(nn.Module):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from attnprof.patching.meaning import Link, Meaning
 
@@ -59,6 +60,9 @@ class Roles:
         words = [_words(part.link.path) for part in (self.query, self.key, self.value)]
         if any("theta" in each or "phi" in each for each in words):
             meant = (_QUERIES, _KEYS, _VALUES | {"g"})
+        elif self.query.link.flat:
+            # fastai's block on flattened maps takes its softmax over what it calls queries (layers.py, SelfAttention).
+            meant = (_KEYS, _QUERIES, _VALUES)
         else:
             meant = (_QUERIES | {"g"}, _KEYS | {"f"}, _VALUES)
         found = [bool(each & names) for each, names in zip(words, meant, strict=True)]
@@ -167,7 +171,10 @@ def anatomy_of(block: nn.Module) -> Anatomy | None:
 
 
 def _children(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, child in block.named_children():
+    # Not named_children: one convolution may be both query and key.
+    for name, child in block._modules.items():
+        if child is None:
+            continue
         if isinstance(child, _LISTS):
             yield from ((f"{name}.{inner}", module) for inner, module in _children(child))
         else:
@@ -182,6 +189,8 @@ def _is_norm(child: nn.Module) -> bool:
     """Of torch, or of the user's own: with parameters, none of them a matrix of channels by channels."""
     if isinstance(child, _NORMS):
         return True
+    if any(isinstance(p, UninitializedTensorMixin) for p in child.parameters()):
+        return False
     sizes = [(p.numel(), max(p.shape, default=1)) for p in child.parameters()]
     return bool(sizes) and all(count == longest > 1 for count, longest in sizes)
 

@@ -60,7 +60,7 @@ def own_block(path: str, block: AttentionBlock, strategy: Strategy, prove: bool)
     former: Strategy = vars(block).get(_FORMER, block.strategy)
     if former.approximation and former.definition() != strategy.definition():
         raise NotRecognisedError(f"it computes {former}, which is another function: call its use() to change it")
-    kind = f"C {block.in_channels} -> E {block.in_channels // block.reduction}"
+    kind = f"{type(block).__name__}, C {block.in_channels} -> E {block.in_channels // block.reduction}"
     if prove:
         _require_values(block)
         change = _proven(*_own_difference(block, former, strategy), path=path, kind=kind, strategy=strategy)
@@ -151,7 +151,7 @@ def _family(meaning: Meaning) -> str:
 def _note(found: Recognised, strategy: Strategy) -> str:
     notes = []
     if any(form.order != "out" and not form.without for form in found.returned) and not strategy.has_map:
-        notes.append("returns None for its map from now on")
+        notes.append("its map is None from now on")
     if found.kept:
         notes.append(f"self.{', self.'.join(found.kept)} is not set from now on")
     return "; ".join(notes)

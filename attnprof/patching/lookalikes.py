@@ -63,7 +63,9 @@ def _scripted_softmax(module: torch.jit.ScriptModule) -> bool:
 def _attends_over_channels(module: nn.Module) -> bool:
     """Nothing but a weight, as DANet's and CBAM's relatives have it, and a softmax over channels."""
     parameters = list(module.parameters())
-    if len(parameters) != 1 or parameters[0].numel() != 1:
+    if len(parameters) != 1 or parameters[0].shape.numel() != 1:
+        return False
+    if any(_attends_over_channels(child) for child in module.children()):
         return False
     with Rehearsal(module, {}) as rehearsal:
         seen = Seen(_HEIGHT * _WIDTH)

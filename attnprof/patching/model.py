@@ -10,7 +10,7 @@ from attnprof.attention.registry import Strategy, StrategyError, parse_strategy
 from attnprof.patching.anatomy import anatomy_of
 from attnprof.patching.decisions import Decision, own_block, restored, users_block
 from attnprof.patching.lookalikes import reason_to_leave, sharded
-from attnprof.patching.patched import original_class
+from attnprof.patching.patched import Patched, original_class
 from attnprof.patching.recognise import NotRecognisedError
 from attnprof.patching.report import LeftAlone, PatchReport
 
@@ -55,7 +55,8 @@ def patch(model: nn.Module, strategy: str = "sdpa-pad", *, prove: bool = True, s
     if not isinstance(model, nn.Module):
         raise PatchError(f"expected a torch.nn.Module, got {type(model).__name__}: pass the model itself")
     survey = _Survey(parsed, prove)
-    survey.visit("", model)
+    with torch.inference_mode(False):
+        survey.visit("", model)
     # Only now, so that an interrupt finds all of the model patched or nothing.
     for decision in survey.decisions:
         decision.apply()
@@ -93,7 +94,8 @@ class _Survey:
             decision = self._decision(path, module, in_shards)
         except NotRecognisedError as error:
             if error.attends:
-                self.left.append(LeftAlone(path, original_class(module).__name__, str(error)))
+                stays = f"; it stays with {module.swap.strategy}" if isinstance(module, Patched) else ""
+                self.left.append(LeftAlone(path, original_class(module).__name__, f"{error}{stays}"))
             if error.is_leaf:
                 return
         else:

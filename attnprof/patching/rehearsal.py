@@ -54,7 +54,7 @@ class Rehearsal:
         self._modules = list(block.modules())
         self._attributes = [dict(vars(module)) for module in self._modules]
         self._classes = [type(module) for module in self._modules]
-        self._generator = torch.Generator().manual_seed(_SEED)
+        self._generator = torch.Generator("cpu").manual_seed(_SEED)
         gain_of = {id(p): gain for owner, gain in gains.items() for p in owner.parameters()}
         self._values = {
             id(p): self._telling(name, p.detach(), gain_of.get(id(p), 1.0)) for name, p in block.named_parameters()
@@ -104,7 +104,7 @@ class Rehearsal:
         leaves = self._stand_in(training)
         self._rng.restore()
         leaf = x.clone().requires_grad_()
-        with torch.inference_mode(False), torch.set_grad_enabled(output_of is not None), _no_autocast(x.device.type):
+        with torch.set_grad_enabled(output_of is not None), _no_autocast(x.device.type):
             # A block may work in place on its input, as no leaf allows.
             given = leaf + 0
             result = forward(given)
@@ -113,8 +113,8 @@ class Rehearsal:
             out = output_of(result)
             if not out.requires_grad:
                 return Ran(result)
-            generator = torch.Generator().manual_seed(_SEED)
-            slope = torch.randn(out.shape, generator=generator).to(out)
+            generator = torch.Generator("cpu").manual_seed(_SEED)
+            slope = torch.randn(out.shape, generator=generator, device="cpu").to(out)
             found = torch.autograd.grad(out, [leaf, *leaves.values()], slope, allow_unused=True)
         gradients = {
             name: torch.zeros_like(leaf_) if gradient is None else gradient
@@ -170,7 +170,7 @@ class Rehearsal:
             return value
         if value.numel() == 1:
             # The attention term must not drown in x, in half precision least of all.
-            return value.new_full(value.shape, float(2 + torch.rand((), generator=self._generator)))
+            return value.new_full(value.shape, float(2 + torch.rand((), generator=self._generator, device="cpu")))
         rms = value.float().square().mean().sqrt().item()
         if value.dim() == 1:
             held = value.float() * (0.5 / max(rms, 0.5)) if rms < float("inf") else torch.zeros_like(value)
@@ -184,11 +184,11 @@ class Rehearsal:
         if name.endswith("running_mean"):
             return 0.2 * self._noise(value)
         if name.endswith("running_var"):
-            return 0.5 + torch.rand(value.shape, generator=self._generator).to(value)
+            return 0.5 + torch.rand(value.shape, generator=self._generator, device="cpu").to(value)
         return value
 
     def _noise(self, like: Tensor) -> Tensor:
-        noise: Tensor = torch.randn(like.shape, generator=self._generator).to(like)
+        noise: Tensor = torch.randn(like.shape, generator=self._generator, device="cpu").to(like)
         return noise
 
 
