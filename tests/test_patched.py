@@ -117,6 +117,14 @@ def through_file(block):
     return torch.load(file, weights_only=False)
 
 
+def replica(block):
+    """As torch.nn.parallel.replicate makes them: parameters are plain attributes there."""
+    made = block._replicate_for_data_parallel()
+    for name, parameter in block._parameters.items():
+        setattr(made, name, parameter.clone())
+    return made
+
+
 @pytest.mark.parametrize(
     "copied",
     [
@@ -125,7 +133,7 @@ def through_file(block):
         through_file,
         lambda block: pickle.loads(pickle.dumps(block)),
         lambda block: AveragedModel(block).module,
-        lambda block: block._replicate_for_data_parallel(),
+        replica,
     ],
     ids=["deepcopy", "copy", "torch.save", "pickle", "averaged", "replica"],
 )
@@ -164,11 +172,12 @@ def test_hooks_dtype_and_checkpoints_work_as_before():
     assert nn.Sequential(block).requires_grad_(False)(x).requires_grad is False
 
 
+@pytest.mark.filterwarnings("ignore")  # of Dynamo, about what it traces of any autograd function
 def test_a_compiled_model_is_patched_inside():
     model, x = ready(lambda c: nn.Sequential(widespread.SaganOutOnly(c)))
     compiled = torch.compile(model, backend="eager")
     expected = compiled(x)
-    [change] = attnprof.patch(compiled, "chunked").changed
+    [change] = attnprof.patch(compiled, "sdpa-pad").changed
     assert change.path == "_orig_mod.0"
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.numel()), t)[1], lambda t: t):
@@ -234,7 +243,7 @@ def test_a_proof_leaves_no_trace(norm, interrupted, monkeypatch):
     block.train()
     block.maxpool.eval()
     block.sigma.requires_grad_(False)
-    block.sigma.register_hook(lambda grad: pytest.fail("a hook of the user's ran")) if block.sigma.requires_grad else 0
+    block.snconv1x1_g.bias.register_hook(lambda grad: pytest.fail("a hook of the user's ran"))
     block.snconv1x1_g.bias.grad = torch.ones_like(block.snconv1x1_g.bias)
     objects = everything(block)
     values = [tensor.clone() for tensor in block.state_dict().values()]
@@ -245,7 +254,6 @@ def test_a_proof_leaves_no_trace(norm, interrupted, monkeypatch):
 
         def interrupt(self, x):
             calls.append(None)
-            forward(self, x)
             if len(calls) == 20:
                 raise KeyboardInterrupt
             return forward(self, x)
@@ -268,14 +276,12 @@ def test_a_proof_leaves_no_trace(norm, interrupted, monkeypatch):
 
 
 def test_an_interrupt_patches_nothing(monkeypatch):
-    model = nn.Sequential(widespread.SaganOutOnly(C), SaganBlock(C))
+    model = nn.Sequential(widespread.Unnamed(C), SaganBlock(C))
 
     def interrupt(self, x):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(SaganBlock, "forward", interrupt)
-    model[0].__class__ = widespread.Unnamed
-    model[0] = widespread.Unnamed(C)
     with pytest.raises(KeyboardInterrupt):
         attnprof.patch(model)
     assert [type(block) for block in model] == [widespread.Unnamed, SaganBlock]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from attnprof.patching.meaning import Link, Meaning
 
@@ -189,7 +189,7 @@ def _is_norm(child: nn.Module) -> bool:
     """Of torch, or of the user's own: with parameters, none of them a matrix of channels by channels."""
     if isinstance(child, _NORMS):
         return True
-    if any(isinstance(p, UninitializedTensorMixin) for p in child.parameters()):
+    if any(is_lazy(p) for p in child.parameters()):
         return False
     sizes = [(p.numel(), max(p.shape, default=1)) for p in child.parameters()]
     return bool(sizes) and all(count == longest > 1 for count, longest in sizes)

@@ -45,7 +45,7 @@ def users_block(path: str, anatomy: Anatomy, strategy: Strategy, prove: bool) ->
     else:
         change = Change(path, _kind(found), str(strategy), None, None, None, proven=False)
     try:
-        made = patched_class(original_class(block), Swap(found.meaning, str(strategy), found.returned))
+        made = patched_class(original_class(block), Swap(found.meaning, strategy, found.returned))
     except TypeError as error:
         raise NotRecognisedError(f"its class takes no subclass: {error}") from None
     return Decision(replace(change, note=_note(found, strategy)), lambda: setattr(block, "__class__", made))

@@ -66,9 +66,14 @@ class Meaning:
     weight: str = ""
     skips: bool = True
 
-    def attend(self, block: nn.Module, strategy: Strategy, x: Tensor) -> Attended:
-        """The block's output and attention map, computed by a strategy; (B, C, H, W) each way."""
-        implementation: Callable[..., Attended] = strategy.implementation()
+    def attend(
+        self, block: nn.Module, x: Tensor, strategy: Strategy, implementation: Callable[..., Attended]
+    ) -> Attended:
+        """The block's output and attention map, computed by a strategy; (B, C, H, W) each way.
+
+        Args:
+            implementation: the strategy's, found beforehand: an import has no place in a compiled forward.
+        """
 
         def attend(x: Tensor) -> Attended:
             return implementation(self._projections(block, x, strategy.pool), *strategy.attention.sizes)

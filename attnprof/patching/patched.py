@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from attnprof.attention.registry import parse_strategy
+from attnprof.attention.carried_out import Attended
+from attnprof.attention.registry import Strategy
 from attnprof.patching.contract import Contract, Returned, contract_of
 from attnprof.patching.meaning import Meaning
 
@@ -21,12 +22,12 @@ class Swap:
 
     Attributes:
         meaning: what the block computes.
-        strategy: how, canonically spelled.
+        strategy: how.
         returned: the form of what it hands back, without and with its map being asked for.
     """
 
     meaning: Meaning
-    strategy: str
+    strategy: Strategy
     returned: tuple[Returned, Returned]
 
 
@@ -40,6 +41,7 @@ class Patched(nn.Module):
 
     swap: ClassVar[Swap]
     contract: ClassVar[Contract]
+    implementation: ClassVar[Callable[..., Attended]]
     original: ClassVar[type[Any]]
 
     def __init_subclass__(cls) -> None:
@@ -58,12 +60,12 @@ class Patched(nn.Module):
                 f"a patched block takes maps of shape (B, {self.swap.meaning.in_channels}, H, W), got "
                 f"{tuple(x.shape)}: call attnprof.unpatch(model) for others"
             )
-        out, attention = self.swap.meaning.attend(self, parse_strategy(self.swap.strategy), x)  # type: ignore[arg-type]
+        out, attention = self.swap.meaning.attend(self, x, self.swap.strategy, self.implementation)
         return self.swap.returned[with_map].packed(out, attention)
 
     def extra_repr(self) -> str:
         own: str = super().extra_repr()  # type: ignore[misc]
-        return ", ".join(filter(None, (own, f"strategy={self.swap.strategy!r}")))
+        return ", ".join(filter(None, (own, f"strategy={str(self.swap.strategy)!r}")))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         make, args, *rest = super().__reduce_ex__(protocol)  # type: ignore[misc,str-unpack]
@@ -83,6 +85,7 @@ def patched_class(original: type[Any], swap: Swap) -> type[Any]:
         "__doc__": original.__doc__,
         "swap": swap,
         "contract": contract_of(original),  # type: ignore[arg-type] # mypy has no hash for type[Any]
+        "implementation": staticmethod(swap.strategy.implementation()),
         "original": original,
     }
     made: type[Any] = types.new_class(

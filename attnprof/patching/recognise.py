@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attnprof.attention.naive import naive
 from attnprof.attention.registry import Strategy, parse_strategy
 from attnprof.patching.anatomy import Anatomy
 from attnprof.patching.contract import Contract, NotOneMapError, Returned, contract_of, unpacked
@@ -99,7 +100,7 @@ def proven(found: Recognised, strategy: Strategy) -> tuple[Difference, float]:
     Raises:
         NotRecognisedError: it cannot be run.
     """
-    swap = Swap(found.meaning, str(strategy), found.returned)
+    swap = Swap(found.meaning, strategy, found.returned)
     with _rehearsal(found.anatomy, found.scaled) as rehearsal:
         trial = _Trial(found.anatomy, _contract(found.anatomy), rehearsal)
         return trial.against(patched_class(original_class(found.anatomy.block), swap)), trial.tolerance
@@ -199,7 +200,7 @@ class _Trial:
         return ends
 
     def _attempt(self, meaning: Meaning) -> Callable[[Tensor], Any]:
-        return lambda x: meaning.attend(self.block, _NAIVE, x)
+        return lambda x: meaning.attend(self.block, x, _NAIVE, naive)
 
     def _original(self, with_map: bool) -> Callable[[Tensor], Any]:
         def call(x: Tensor) -> Any:
