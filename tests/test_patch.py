@@ -2,6 +2,7 @@
 
 import copy
 
+import lookalike_blocks as lookalikes
 import pytest
 import torch
 import widespread_blocks as widespread
@@ -51,6 +52,8 @@ BLOCKS = {
     "mmcv, not scaled": (lambda: widespread.NonLocal2d(C, use_scale=False), "non-local block"),
     "diffusion": (lambda: widespread.DiffusionAttention(C), "attention block with a norm in front, C 32 -> E 32"),
     "no skip": (lambda: widespread.TermOnly(C), "SAGAN block without the skip, C 32 -> E 4"),
+    "a weight a channel": (lambda: widespread.ScaledByChannel(C), "SAGAN block, C 32 -> E 4"),
+    "norm behind": (lambda: widespread.PostNorm(C), "non-local block, C 32 -> E 4"),
     "one convolution for two": (lambda: widespread.SharedQueryKey(C), "SAGAN block, C 32 -> E 4"),
 }
 STRATEGIES = ("sdpa-pad", "chunked:7", "online:5x4", "naive", "sdpa-split")
@@ -132,20 +135,21 @@ def test_half_precision_is_told_too(name, dtype):
 
 
 LEFT = {
-    "softmax over the wrong axis": (widespread.WrongAxis, "something else than attention over positions"),
-    "dropout": (widespread.Dropped, "drops out in training"),
-    "detached keys": (widespread.Detached, "its gradients differ"),
-    "two maps": (widespread.Guided, "needs more than the map: guide"),
-    "heads": (widespread.ManyHeads, "several heads (heads=2)"),
+    "softmax over the wrong axis": (lookalikes.WrongAxis, "something else than attention over positions"),
+    "dropout": (lookalikes.Dropped, "drops out in training"),
+    "detached keys": (lookalikes.Detached, "its gradients differ"),
+    "two maps": (lookalikes.Guided, "needs more than the map: guide"),
+    "heads": (lookalikes.ManyHeads, "several heads (heads=2)"),
     "dot product": (lambda c: widespread.NonLocal2d(c, mode="dot_product"), "no softmax of the scores"),
-    "other second output": (widespread.ReturnsTerm, "not of its output and an attention map"),
-    "not its map": (widespread.ReturnsScores, "not the attention map of its positions"),
-    "other size": (widespread.HalfSize, "not of its input's shape: (2, 32, 6, 5) gives (2, 32, 3, 2)"),
-    "fails": (widespread.Fails, "failed on a map of (2, 32, 6, 5): KeyError: 'absent'"),
-    "channels": (lambda c: widespread.CamModule(), "channel attention, C x C"),
-    "fused": (widespread.FusedProjection, "query, key and value come from one convolution"),
+    "other second output": (lookalikes.ReturnsTerm, "not of its output and an attention map"),
+    "not its map": (lookalikes.ReturnsScores, "not the attention map of its positions"),
+    "other size": (lookalikes.HalfSize, "not of its input's shape: (2, 32, 6, 5) gives (2, 32, 3, 2)"),
+    "fails": (lookalikes.Fails, "failed on a map of (2, 32, 6, 5): KeyError: 'absent'"),
+    "channels": (lambda c: lookalikes.CamModule(), "channel attention, C x C"),
+    "fused": (lookalikes.FusedProjection, "query, key and value come from one convolution"),
+    "volumes": (lookalikes.VolumeNonLocal, "of volumes: not a 2-D block"),
     "tokens": (lambda c: nn.MultiheadAttention(c, 4), "attention over tokens"),
-    "token block": (widespread.TokenAttention, "attention over tokens"),
+    "token block": (lookalikes.TokenAttention, "attention over tokens"),
     "scripted": (lambda c: torch.jit.trace(widespread.SaganOutOnly(c), torch.ones(1, c, 2, 2)), "before scripting"),
 }
 
@@ -166,7 +170,7 @@ def test_what_computes_something_else_is_left_alone_and_told_why(name):
 
 
 @pytest.mark.parametrize(
-    "make", [widespread.SqueezeExcite, widespread.Cbam, widespread.Bottleneck, widespread.ThreeConvolutions]
+    "make", [lookalikes.SqueezeExcite, lookalikes.Cbam, lookalikes.Bottleneck, lookalikes.ThreeConvolutions]
 )
 def test_what_is_no_attention_is_not_spoken_of(make):
     report = attnprof.patch(nn.Sequential(make(C), nn.PReLU(), nn.LazyConv2d(3, 1)))
@@ -202,7 +206,7 @@ def test_an_approximation_is_applied_to_what_is_proven_and_its_error_is_told():
     assert change.tolerance is None
     assert change.error > 0.1
     assert "approximate: error" in str(change)
-    assert not attnprof.patch(widespread.WrongAxis(C), "pooled:2").changed
+    assert not attnprof.patch(lookalikes.WrongAxis(C), "pooled:2").changed
 
 
 def test_a_checkpoint_would_move_batch_norm_twice():
@@ -226,7 +230,7 @@ def test_wrong_arguments_are_told():
     with pytest.raises(PatchError, match="got dict: pass the model"):
         attnprof.patch({})
     with pytest.raises(PatchError, match=r"(?s)No block patched.*channel attention"):
-        attnprof.patch(widespread.CamModule(), strict=True)
+        attnprof.patch(lookalikes.CamModule(), strict=True)
 
 
 @pytest.mark.parametrize("make", [SelfAttention2d, SaganOfficialAttention2d, DualAttention2d, NonLocalBlock2d])

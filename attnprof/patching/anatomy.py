@@ -76,6 +76,7 @@ class Anatomy:
     Attributes:
         roles: all that its convolutions could be, the likeliest first.
         weights: paths of the parameters of one element that could be gamma.
+        scales: parameters of C elements that could multiply the attention term's channels.
         norms, pools: modules that belong to no convolution.
         hints: names and numbers that its code uses.
     """
@@ -83,6 +84,7 @@ class Anatomy:
     block: nn.Module
     roles: tuple[Roles, ...]
     weights: tuple[str, ...]
+    scales: tuple[Link, ...]
     norms: tuple[Link, ...]
     pools: tuple[Link, ...]
     hints: frozenset[object]
@@ -94,8 +96,8 @@ class Anatomy:
 
     def meanings(self) -> Iterator[Meaning]:
         """All that the block could compute before the weight and the skip, the likeliest first."""
-        for roles, (before, after), (pooled_first, pooled), scaled in itertools.product(
-            self.roles, self._norm_places(), self._pool_places(), self.scaled
+        for roles, (before, after), (pooled_first, pooled), scaled, scale in itertools.product(
+            self.roles, self._norm_places(), self._pool_places(), self.scaled, [*((s,) for s in self.scales), ()]
         ):
             reduced = roles.query.channels[1]
             yield Meaning(
@@ -105,7 +107,7 @@ class Anatomy:
                 query=(roles.query.link,),
                 key=(*pooled_first, roles.key.link, *pooled),
                 value=(*pooled_first, roles.value.link, *pooled),
-                output=(*((roles.output.link,) if roles.output else ()), *after),
+                output=(*((roles.output.link,) if roles.output else ()), *after, *scale),
                 before=before,
                 scale=reduced**-0.5 if scaled else 1.0,
                 skips=False,
@@ -166,8 +168,17 @@ def anatomy_of(block: nn.Module) -> Anatomy | None:
     if not roles:
         return None
     inside = {id(p) for link in (*(part.link for part in parts), *norms) for p in _at(block, link).parameters()}
-    weights = [name for name, p in block.named_parameters() if p.numel() == 1 and id(p) not in inside]
-    return Anatomy(block, tuple(roles), tuple(weights), tuple(norms), tuple(pools), _hints(type(block)))
+    free = {name: p for name, p in block.named_parameters() if id(p) not in inside}
+    c = roles[0].query.channels[0]
+    return Anatomy(
+        block,
+        tuple(roles),
+        weights=tuple(name for name, p in free.items() if p.numel() == 1),
+        scales=tuple(Link(name) for name, p in free.items() if p.numel() == max(p.shape, default=1) == c > 1),
+        norms=tuple(norms),
+        pools=tuple(pools),
+        hints=_hints(type(block)),
+    )
 
 
 def _children(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:

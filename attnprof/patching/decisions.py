@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from attnprof.attention.block import AttentionBlock
 from attnprof.attention.registry import Strategy, StrategyError
 from attnprof.patching.anatomy import Anatomy
-from attnprof.patching.meaning import Meaning
 from attnprof.patching.patched import Patched, Swap, original_class, patched_class
 from attnprof.patching.proof import Difference, difference, tolerance_for
 from attnprof.patching.recognise import NotRecognisedError, Recognised, proven, recognised, taken_by_names
@@ -135,16 +134,18 @@ def _kind(found: Recognised) -> str:
     channels = f"C {meaning.in_channels} -> E {meaning.reduced}"
     if meaning.value_channels != meaning.in_channels:
         channels += f", D {meaning.value_channels}"
-    return f"{original_class(found.anatomy.block).__name__}, {_family(meaning)}, {channels}"
+    return f"{original_class(found.anatomy.block).__name__}, {_family(found)}, {channels}"
 
 
-def _family(meaning: Meaning) -> str:
+def _family(found: Recognised) -> str:
+    meaning = found.meaning
+    output = [link for link in meaning.output if link not in found.anatomy.scales]
     if meaning.before:
         family = "attention block with a norm in front"
-    elif meaning.weight:
-        family = "SAGAN block with an output convolution" if meaning.output else "SAGAN block"
+    elif meaning.weight or len(output) < len(meaning.output):
+        family = "SAGAN block with an output convolution" if output else "SAGAN block"
     else:
-        family = "non-local block" if meaning.output and meaning.skips else "attention block"
+        family = "non-local block" if output and meaning.skips else "attention block"
     return family if meaning.skips else f"{family} without the skip"
 
 

@@ -11,8 +11,10 @@ from attnprof.patching.rehearsal import Rehearsal
 from attnprof.patching.seen import Seen
 
 _TOKENS = "attention over tokens, not a 2-D block: torch's own scaled_dot_product_attention serves it"
-_ROLES = ("query", "key", "value")
-_ROLE = re.compile(r"(^|_)(query|key|value|q|k|v)(\d*)($|_)")
+_VOLUMES = "its convolutions are of volumes: not a 2-D block"
+# The first letter of what a role is called, and the roles in one block.
+_ROLE = re.compile(r"(^|_)(query|key|value|theta|phi|g|q|k|v)(conv\d*)?\d*($|_)")
+_TRIPLES = ({"q", "k", "v"}, {"t", "p", "g"})
 _FUSED = re.compile(r"(^|_)(to_)?qkv($|_|\d)|in_proj")
 _CHANNELS, _HEIGHT, _WIDTH = 8, 6, 5
 
@@ -33,27 +35,32 @@ def sharded(module: nn.Module) -> bool:
 
 def _of_other_projections(module: nn.Module) -> str:
     kinds = {name: _kind(child) for name, child in module.named_children()}
-    linears, convs = ([name for name, kind in kinds.items() if kind is of] for of in (nn.Linear, nn.Conv2d))
+    linears, convs, volumes = (
+        [name for name, kind in kinds.items() if kind is of] for of in (nn.Linear, nn.Conv2d, nn.Conv3d)
+    )
     fused = {kind for name, kind in kinds.items() if _FUSED.search(name)}
-    if isinstance(module, nn.MultiheadAttention) or nn.Linear in fused or _roles(linears) == len(_ROLES):
+    if isinstance(module, nn.MultiheadAttention) or nn.Linear in fused or _names_all(linears):
         return _TOKENS
     if nn.Conv2d in fused:
         return "query, key and value come from one convolution"
-    if _roles(convs) == len(_ROLES):
+    if _names_all(volumes):
+        return _VOLUMES
+    if _names_all(convs):
         return f"its convolutions are not 1x1 ones of one map, or not 3 or 4: {', '.join(convs)}"
     return ""
 
 
 def _kind(child: nn.Module) -> type[nn.Module]:
-    found = {type_ for m in child.modules() for type_ in (nn.Linear, nn.Conv1d, nn.Conv2d) if isinstance(m, type_)}
-    if found & {nn.Conv1d, nn.Conv2d}:
-        return nn.Conv2d
-    return nn.Linear if found else nn.Module
+    for kinds in ((nn.Conv3d,), (nn.Conv1d, nn.Conv2d), (nn.Linear,)):
+        if any(isinstance(module, kinds) for module in child.modules()):
+            return kinds[-1]
+    return nn.Module
 
 
-def _roles(names: list[str]) -> int:
-    """How many of query, key and value are among the names."""
-    return len({found[2][0] for name in names if (found := _ROLE.search(name.lower()))})
+def _names_all(names: list[str]) -> bool:
+    """Whether query, key and value are among them."""
+    found = {match[2][0] for name in names if (match := _ROLE.search(name.lower()))}
+    return any(triple <= found for triple in _TRIPLES)
 
 
 def _scripted_softmax(module: torch.jit.ScriptModule) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,7 +24,8 @@ class Link:
     """One thing that is applied to a map.
 
     Attributes:
-        path: of a module, seen from the block (`phi.0`); or one of the functions that blocks call, `max_pool2d(2)`.
+        path: of a module, seen from the block (`phi.0`); of a parameter of C elements, which multiplies the map's
+            channels; or one of the functions that blocks call, `max_pool2d(2)`.
         flat: whether it works on the flattened map, (B, C, N), as a Conv1d does.
     """
 
@@ -35,8 +37,10 @@ class Link:
         if self.path in _FUNCTIONS:
             return _FUNCTIONS[self.path]
         # Not get_submodule: the replicas of DataParallel hold their parts otherwise.
-        module: nn.Module = attrgetter(self.path)(block)
-        return _OnFlatMap(module) if self.flat else module
+        part: nn.Module | Tensor = attrgetter(self.path)(block)
+        if isinstance(part, Tensor):
+            return partial(torch.mul, part.reshape(-1, 1, 1))
+        return _OnFlatMap(part) if self.flat else part
 
 
 @dataclass(frozen=True)

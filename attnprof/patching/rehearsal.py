@@ -26,7 +26,7 @@ class Ran:
     Attributes:
         result: as the block returned it.
         gradients: of x and of each parameter, of a random projection of the output; empty where not asked for.
-        state: the block's buffers and its input, after the run.
+        state: the block's buffers, its parameters that no gradient moves, and its input, after the run.
     """
 
     result: Any
@@ -120,8 +120,9 @@ class Rehearsal:
             name: torch.zeros_like(leaf_) if gradient is None else gradient
             for (name, leaf_), gradient in zip({"input": leaf, **leaves}.items(), found, strict=True)
         }
-        state = {name: b.detach().clone() for name, b in self.block.named_buffers()} | {"input": given.detach()}
-        return Ran(result, gradients, state)
+        moved = {name: b.detach().clone() for name, b in self.block.named_buffers()}
+        moved |= {name: p.detach() for name, p in self.block.named_parameters() if name not in leaves}
+        return Ran(result, gradients, moved | {"input": given.detach()})
 
     def settle(self, forward: Callable[[Tensor], Any], x: Tensor) -> None:
         """Let spectral norms find the norms of the stand-ins, as a few steps of training do.
@@ -172,7 +173,7 @@ class Rehearsal:
             # The attention term must not drown in x, in half precision least of all.
             return value.new_full(value.shape, float(2 + torch.rand((), generator=self._generator, device="cpu")))
         rms = value.float().square().mean().sqrt().item()
-        if value.dim() == 1:
+        if value.numel() == max(value.shape):
             held = value.float() * (0.5 / max(rms, 0.5)) if rms < float("inf") else torch.zeros_like(value)
             return held.to(value.dtype) + 0.3 * self._noise(value)
         # Half of it its own, in direction, for a spectral norm whose vectors fit it.
