@@ -51,6 +51,7 @@ BLOCKS = {
     "mmcv, all channels": (lambda: widespread.NonLocal2d(C, reduction=1), "non-local block, C 32 -> E 32"),
     "mmcv, not scaled": (lambda: widespread.NonLocal2d(C, use_scale=False), "non-local block"),
     "diffusion": (lambda: widespread.DiffusionAttention(C), "attention block with a norm in front, C 32 -> E 32"),
+    "diffusion, sdpa inside": (lambda: widespread.FusedDiffusionAttention(C), "with a norm in front, C 32 -> E 32"),
     "no skip": (lambda: widespread.TermOnly(C), "SAGAN block without the skip, C 32 -> E 4"),
     "a weight a channel": (lambda: widespread.ScaledByChannel(C), "SAGAN block, C 32 -> E 4"),
     "norm behind": (lambda: widespread.PostNorm(C), "non-local block, C 32 -> E 4"),

@@ -205,6 +205,15 @@ class DiffusionAttention(nn.Module):
         return x + self.proj_out(h_)
 
 
+class FusedDiffusionAttention(DiffusionAttention):
+    """black-forest-labs/flux: the same by scaled_dot_product_attention, whose scale it is."""
+
+    def forward(self, x):
+        h = self.norm(x)
+        q, k, v = (conv(h).flatten(2).mT.unsqueeze(1).contiguous() for conv in (self.q, self.k, self.v))
+        return x + self.proj_out(F.scaled_dot_product_attention(q, k, v).squeeze(1).mT.reshape(x.shape))
+
+
 class WrappedSpectralNorm(nn.Module):
     """christiancosgrove/pytorch-spectral-normalization-gan: a wrapper that writes its vectors through .data."""
 

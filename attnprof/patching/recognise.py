@@ -122,14 +122,14 @@ class _Trial:
                 unpacked(result, tuple(self.x.shape)) for result in (plain, asked)
             )
         except NotOneMapError as error:
-            raise NotRecognisedError(str(error), attends=self.seen.attends) from None
+            raise NotRecognisedError(str(error), attends=self.seen.attends or all(anatomy.roles[0].named)) from None
         self.forms = form, asked_form
         self.kept = rehearsal.kept()
         self.tolerance = tolerance_for(self.x) if not self.x.is_meta else 0.0
 
     def meaning(self) -> tuple[Meaning, bool]:
         """And whether the map that it gives tells it from others."""
-        if not self.seen.attends:
+        if not self.seen.attends and not all(self.anatomy.roles[0].named):
             raise NotRecognisedError("it has no attention", attends=False)
         closest = float("inf")
         scale = attention_scale(self.out, self.x)
