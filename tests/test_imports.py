@@ -28,6 +28,11 @@ def test_the_attention_library_knows_nothing_of_the_profiler(path):
     assert all(name.startswith("attnprof.attention") for name in imported(path))
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "patching").glob("*.py")), ids=lambda p: p.name)
+def test_patching_takes_no_more_than_the_attention_library(path):
+    assert all(name.startswith(("attnprof.attention", "attnprof.patching")) for name in imported(path))
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "report").glob("*.py")), ids=lambda p: p.name)
 def test_reports_never_measure(path):
     assert not any(name.startswith("attnprof.measure") for name in imported(path))

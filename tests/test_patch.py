@@ -135,6 +135,17 @@ def test_half_precision_is_told_too(name, dtype):
     assert change.grad_error < change.tolerance / 2
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_not_fooled(dtype):
+    block = lookalikes.NearlyAttention(C).to(dtype)
+    assert "something else" in attnprof.patch(block).left[0].reason
+
+
+def test_a_softmax_in_float32_is_told():
+    [change] = attnprof.patch(widespread.SoftmaxInFloat32(C).half()).changed
+    assert change.error < 1e-2
+
+
 LEFT = {
     "softmax over the wrong axis": (lookalikes.WrongAxis, "something else than attention over positions"),
     "dropout": (lookalikes.Dropped, "drops out in training"),

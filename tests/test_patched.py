@@ -77,6 +77,9 @@ def test_a_block_that_keeps_its_map_is_told_of():
     assert change.note == "self.attention is not set from now on"
     block(x)
     assert not hasattr(block, "attention")
+    block = SaganBlock(C)
+    block.mean = torch.zeros(1)
+    assert "mean" not in attnprof.patch(block).changed[0].note
 
 
 def test_arguments():

@@ -303,6 +303,15 @@ class TermOnly(SaganBlock):
         return super().forward(x)[0] - x
 
 
+class SoftmaxInFloat32(SaganBlock):
+    """As half-precision models have it."""
+
+    def forward(self, x):
+        q, k, v = (conv(x).flatten(2) for conv in (self.query_conv, self.key_conv, self.value_conv))
+        weights = torch.softmax((q.mT @ k).float(), -1).to(x.dtype)
+        return x + self.gamma * (v @ weights.mT).view(x.shape)
+
+
 class ScaledByChannel(SaganBlock):
     """A weight for each channel."""
 

@@ -25,6 +25,10 @@ _NAIVE = parse_strategy("naive")
 # Height and width: different, and small. Odd first, which tells how pooling rounds; some blocks take even maps alone.
 _SIZES = ((6, 5), (8, 6), (16, 12))
 _BATCH = 2
+# Double precision tells best, and half not at all. Not all devices and forwards have it.
+_DTYPES = (torch.float64, torch.float32)
+# Also for a block that takes its softmax in float32 whatever comes.
+_TOLERANCE = 1e-4
 # By how many tolerances attention must differ from the same everywhere, to be told from anything else.
 _TELLING = 5
 
@@ -40,6 +44,10 @@ class NotRecognisedError(Exception):
     def __init__(self, reason: str, *, attends: bool = True, is_leaf: bool = False) -> None:
         super().__init__(reason)
         self.attends, self.is_leaf = attends, is_leaf
+
+
+class _DoesNotRunError(NotRecognisedError):
+    """Its forward fails, at least in this dtype."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +76,20 @@ def recognised(anatomy: Anatomy) -> Recognised:
         NotRecognisedError: none has, or the block cannot be run.
     """
     contract = _contract(anatomy)
+    for dtype in _DTYPES:
+        try:
+            return _recognised_in(dtype, anatomy, contract)
+        except (_DoesNotRunError, TypeError) as error:
+            failure = error
+    if isinstance(failure, NotRecognisedError):
+        raise failure
+    raise NotRecognisedError(_first_line(failure))
+
+
+def _recognised_in(dtype: torch.dtype, anatomy: Anatomy, contract: Contract) -> Recognised:
     for scaled in anatomy.scaled:
-        with _rehearsal(anatomy, scaled) as rehearsal:
-            trial = _Trial(anatomy, contract, rehearsal)
+        with Rehearsal(anatomy.block, anatomy.gains(scaled), dtype) as rehearsal:
+            trial = _Trial(anatomy, contract, rehearsal, _TOLERANCE)
             meaning, telling = trial.meaning()
             if telling:
                 returned, usual = trial.returned(meaning)
@@ -89,7 +108,7 @@ def taken_by_names(anatomy: Anatomy) -> Recognised:
     if meaning is None:
         raise NotRecognisedError("the names of its parts do not say what it computes")
     scaled = anatomy.scaled[0]
-    with _rehearsal(anatomy, scaled) as rehearsal:
+    with Rehearsal(anatomy.block, anatomy.gains(scaled)) as rehearsal:
         trial = _Trial(anatomy, contract, rehearsal)
         return Recognised(anatomy, meaning, trial.forms, True, trial.kept, scaled)
 
@@ -101,7 +120,7 @@ def proven(found: Recognised, strategy: Strategy) -> tuple[Difference, float]:
         NotRecognisedError: it cannot be run.
     """
     swap = Swap(found.meaning, strategy, found.returned)
-    with _rehearsal(found.anatomy, found.scaled) as rehearsal:
+    with Rehearsal(found.anatomy.block, found.anatomy.gains(found.scaled)) as rehearsal:
         trial = _Trial(found.anatomy, _contract(found.anatomy), rehearsal)
         return trial.against(patched_class(original_class(found.anatomy.block), swap)), trial.tolerance
 
@@ -109,7 +128,9 @@ def proven(found: Recognised, strategy: Strategy) -> tuple[Difference, float]:
 class _Trial:
     """One block, on stand-in parameters, at the first size that it takes."""
 
-    def __init__(self, anatomy: Anatomy, contract: Contract, rehearsal: Rehearsal) -> None:
+    def __init__(
+        self, anatomy: Anatomy, contract: Contract, rehearsal: Rehearsal, tolerance: float | None = None
+    ) -> None:
         self.anatomy, self.contract, self.rehearsal = anatomy, contract, rehearsal
         self.block = rehearsal.block
         self.x, self.seen = self._first_run()
@@ -125,7 +146,7 @@ class _Trial:
             raise NotRecognisedError(str(error), attends=self.seen.attends or all(anatomy.roles[0].named)) from None
         self.forms = form, asked_form
         self.kept = rehearsal.kept()
-        self.tolerance = tolerance_for(self.x) if not self.x.is_meta else 0.0
+        self.tolerance = tolerance or tolerance_for(self.x)
 
     def meaning(self) -> tuple[Meaning, bool]:
         """And whether the map that it gives tells it from others."""
@@ -222,7 +243,7 @@ class _Trial:
                 failure = failure or f"its forward failed on a map of {tuple(x.shape)}: {_first_line(error)}"
             else:
                 return x, seen
-        raise NotRecognisedError(failure, attends=all(self.anatomy.roles[0].named))
+        raise _DoesNotRunError(failure, attends=all(self.anatomy.roles[0].named))
 
     def _unlike(self, closest: float) -> str:
         if self.seen.dropout:
@@ -240,10 +261,6 @@ def _contract(anatomy: Anatomy) -> Contract:
         return contract_of(original_class(anatomy.block))
     except NotOneMapError as error:
         raise NotRecognisedError(str(error), attends=all(anatomy.roles[0].named)) from None
-
-
-def _rehearsal(anatomy: Anatomy, scaled: bool) -> Rehearsal:
-    return Rehearsal(anatomy.block, anatomy.gains(scaled))
 
 
 def _first_line(error: Exception) -> str:

@@ -47,17 +47,23 @@ class Rehearsal:
     Args:
         block: the user's.
         gains: by a parameter's owner, what its outputs are scaled to on an input of ones' variance.
+        dtype: of all that is floating-point; None: each tensor has its own.
+
+    Raises:
+        TypeError: the device does not have the dtype.
     """
 
-    def __init__(self, block: nn.Module, gains: Mapping[nn.Module, float]) -> None:
-        self.block = block
+    def __init__(self, block: nn.Module, gains: Mapping[nn.Module, float], dtype: torch.dtype | None = None) -> None:
+        self.block, self._dtype = block, dtype
+        self._put: dict[nn.Module, dict[str, Any]] = {}
         self._modules = list(block.modules())
         self._attributes = [dict(vars(module)) for module in self._modules]
         self._classes = [type(module) for module in self._modules]
         self._generator = torch.Generator("cpu").manual_seed(_SEED)
         gain_of = {id(p): gain for owner, gain in gains.items() for p in owner.parameters()}
         self._values = {
-            id(p): self._telling(name, p.detach(), gain_of.get(id(p), 1.0)) for name, p in block.named_parameters()
+            id(p): self._cast(self._telling(name, p.detach(), gain_of.get(id(p), 1.0)))
+            for name, p in block.named_parameters()
         }
         # Frozen ones too: they may be trained later. The vectors of a spectral norm never are.
         self._trained = {
@@ -65,7 +71,9 @@ class Rehearsal:
             if p.is_floating_point() and not name.endswith(_SPECTRAL_VECTORS)
         }  # fmt: skip
         self._named_buffers = list(block.named_buffers())
-        self._buffers = {id(b): self._telling_statistic(name, b.detach()) for name, b in self._named_buffers}
+        self._buffers = {
+            id(b): self._cast(self._telling_statistic(name, b.detach())) for name, b in self._named_buffers
+        }
         self._rng = _RandomState(next(block.parameters()).device)
 
     def __enter__(self) -> Rehearsal:
@@ -82,9 +90,9 @@ class Rehearsal:
         self._rng.restore()
 
     def map_of(self, *shape: int) -> Tensor:
-        """A random map for the block, in its dtype and on its device."""
+        """A random map for the block, in the dtype of its stand-ins and on its device."""
         like = next(p for p in self.block.parameters() if p.is_floating_point())
-        return self._noise(torch.empty(shape, dtype=like.dtype, device=like.device))
+        return self._noise(torch.empty(shape, dtype=self._dtype or like.dtype, device=like.device))
 
     def run(
         self,
@@ -137,10 +145,9 @@ class Rehearsal:
 
     def kept(self) -> tuple[str, ...]:
         """Attributes of the block that hold tensors of the last run."""
-        before = self._attributes[0]
         return tuple(
             name for name, value in vars(self.block).items()
-            if isinstance(value, Tensor) and value is not before.get(name)
+            if isinstance(value, Tensor) and value is not self._put[self.block].get(name)
         )  # fmt: skip
 
     def _stand_in(self, training: bool | None) -> dict[str, nn.Parameter]:
@@ -150,7 +157,7 @@ class Rehearsal:
         }
         buffers = {key: value.clone() for key, value in self._buffers.items()}
         for module, attributes in zip(self._modules, self._attributes, strict=True):
-            own = {name: _unshared(value) for name, value in attributes.items() if name not in _MODULE_DICTS}
+            own = {name: self._unshared(value) for name, value in attributes.items() if name not in _MODULE_DICTS}
             own["_modules"] = attributes["_modules"].copy()
             own["_parameters"] = {
                 name: p if p is None else parameters[id(p)] for name, p in attributes["_parameters"].items()
@@ -160,10 +167,19 @@ class Rehearsal:
             }  # fmt: skip
             if training is not None:
                 own["training"] = training
+            self._put[module] = own
             vars(module).update(own)
             for name in set(vars(module)) - set(own):
                 del vars(module)[name]
         return {name: p for name, p in self.block.named_parameters() if p.requires_grad}
+
+    def _cast(self, value: Tensor) -> Tensor:
+        return value.to(self._dtype) if self._dtype is not None and value.is_floating_point() else value
+
+    def _unshared(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return self._cast(value)
+        return copy.copy(value) if type(value) in (list, dict) else value
 
     def _telling(self, name: str, value: Tensor, gain: float) -> Tensor:
         """Values of which each part of the block shows in its output."""
@@ -191,10 +207,6 @@ class Rehearsal:
     def _noise(self, like: Tensor) -> Tensor:
         noise: Tensor = torch.randn(like.shape, generator=self._generator, device="cpu").to(like)
         return noise
-
-
-def _unshared(value: Any) -> Any:
-    return copy.copy(value) if type(value) in (list, dict) else value
 
 
 class _RandomState:
