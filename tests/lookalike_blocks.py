@@ -43,6 +43,27 @@ class NearlyAttention(SaganBlock):
         return super().forward(x + self.offset)[0] - self.offset
 
 
+class Windowed(SaganBlock):
+    """Attends within halves of what is larger than 16 rows."""
+
+    def forward(self, x):
+        halves = x.chunk(2, 2) if x.shape[2] > 16 else (x,)
+        return torch.cat([super(Windowed, self).forward(half)[0] for half in halves], 2)
+
+
+class OneSize(SaganBlock):
+    def forward(self, x):
+        return super().forward(x)[0] + torch.zeros(6, 5)
+
+
+class DotProduct(SaganBlock):
+    """The names of a block, and scores divided by their number instead of a softmax."""
+
+    def forward(self, x):
+        q, k, v = (conv(x).flatten(2) for conv in (self.query_conv, self.key_conv, self.value_conv))
+        return x + self.gamma * (v @ (q.mT @ k / k.shape[2]).mT).view(x.shape)
+
+
 class Dropped(SaganBlock):
     """Dropout on its weights: in evaluation mode the same function."""
 

@@ -148,6 +148,8 @@ def test_a_softmax_in_float32_is_told():
 
 LEFT = {
     "softmax over the wrong axis": (lookalikes.WrongAxis, "something else than attention over positions"),
+    "windows": (lookalikes.Windowed, "on small maps alone"),
+    "one size": (lookalikes.OneSize, "maps of one size alone: RuntimeError"),
     "dropout": (lookalikes.Dropped, "drops out in training"),
     "detached keys": (lookalikes.Detached, "its gradients differ"),
     "two maps": (lookalikes.Guided, "needs more than the map: guide"),
@@ -288,5 +290,6 @@ def test_without_a_proof_names_decide(name):
 
 
 def test_names_that_say_nothing_take_a_proof():
+    assert "whatever its names say" in attnprof.patch(lookalikes.DotProduct(C), prove=False).left[0].reason
     assert "names" in attnprof.patch(widespread.Unnamed(C), prove=False).left[0].reason
     assert attnprof.patch(widespread.Unnamed(C)).changed

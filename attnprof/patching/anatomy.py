@@ -148,7 +148,7 @@ class Anatomy:
     @property
     def scaled(self) -> tuple[bool, bool]:
         """Whether it scales its scores by E ** -0.5: the likelier first."""
-        said = bool({0.5, -0.5, "sqrt", "rsqrt"} & self.hints) or bool(getattr(self.block, "scale", False))
+        said = bool({0.5, -0.5, "sqrt", "rsqrt"} & self.hints) or isinstance(getattr(self.block, "scale", None), float)
         use = getattr(self.block, "use_scale", None)
         return (False, True) if use is False or not (said or use) else (True, False)
 
@@ -240,6 +240,6 @@ def _hints(block_class: type[nn.Module]) -> frozenset[object]:
     for owner in block_class.__mro__[: block_class.__mro__.index(nn.Module)]:
         for method in vars(owner).values():
             if inspect.isfunction(method) and method.__name__ != "__init__":
-                code = inspect.unwrap(method).__code__
+                code = getattr(inspect.unwrap(method), "__code__", method.__code__)
                 found |= set(code.co_names) | {c for c in code.co_consts if isinstance(c, float)}
     return frozenset(found)

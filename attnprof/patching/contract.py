@@ -12,9 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-_MAP_ARGUMENT = re.compile(
-    r"(return|need|output|with|get|show|vis).*(att|map|weight)|(att\w*|map)s?_?(out|only)", re.IGNORECASE
-)
+_MAP_ARGUMENT = re.compile(r"(return|need|output|with|get|show|vis).*(att|map|weight)", re.IGNORECASE)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 

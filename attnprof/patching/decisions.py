@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -106,7 +107,7 @@ def _own_difference(block: AttentionBlock, former: Strategy, strategy: Strategy)
 
 
 def _proven(found: Difference, tolerance: float, *, path: str, kind: str, strategy: Strategy) -> Change:
-    if strategy.exact and (refusal := found.refusal(tolerance)):
+    if refusal := found.refusal(tolerance if strategy.exact else sys.float_info.max):
         raise NotRecognisedError(f"by {strategy}, {refusal}")
     allowed = tolerance if strategy.exact else None
     return Change(path, kind, str(strategy), found.error, found.grad_error, allowed, proven=True)

@@ -74,11 +74,10 @@ def _attends_over_channels(module: nn.Module) -> bool:
         return False
     if any(_attends_over_channels(child) for child in module.children()):
         return False
-    with Rehearsal(module, {}) as rehearsal:
-        seen = Seen(_HEIGHT * _WIDTH)
-        try:
-            with seen:
-                rehearsal.run(module.forward, rehearsal.map_of(1, _CHANNELS, _HEIGHT, _WIDTH))
-        except Exception:  # the user's code may raise anything; it takes no such map
-            return False
+    seen = Seen(_HEIGHT * _WIDTH)
+    try:
+        with Rehearsal(module, {}) as rehearsal, seen:
+            rehearsal.run(module.forward, rehearsal.map_of(1, _CHANNELS, _HEIGHT, _WIDTH))
+    except Exception:  # the user's code may raise anything; it takes no such map
+        return False
     return any(shape[-2:] == (_CHANNELS, _CHANNELS) for shape in seen.softmaxes)

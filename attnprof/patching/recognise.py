@@ -25,6 +25,8 @@ _NAIVE = parse_strategy("naive")
 # Height and width: different, and small. Odd first, which tells how pooling rounds; some blocks take even maps alone.
 _SIZES = ((6, 5), (8, 6), (16, 12))
 _BATCH = 2
+# Where a block attends within windows of a large map, it does not on a small one.
+_LARGER = (32, 24)
 # Double precision tells best, and half not at all. Not all devices and forwards have it.
 _DTYPES = (torch.float64, torch.float32)
 # Also for a block that takes its softmax in float32 whatever comes.
@@ -79,16 +81,14 @@ def recognised(anatomy: Anatomy) -> Recognised:
     for dtype in _DTYPES:
         try:
             return _recognised_in(dtype, anatomy, contract)
-        except (_DoesNotRunError, TypeError) as error:
+        except _DoesNotRunError as error:
             failure = error
-    if isinstance(failure, NotRecognisedError):
-        raise failure
-    raise NotRecognisedError(_first_line(failure))
+    raise failure
 
 
 def _recognised_in(dtype: torch.dtype, anatomy: Anatomy, contract: Contract) -> Recognised:
     for scaled in anatomy.scaled:
-        with Rehearsal(anatomy.block, anatomy.gains(scaled), dtype) as rehearsal:
+        with _rehearsal(anatomy, scaled, dtype) as rehearsal:
             trial = _Trial(anatomy, contract, rehearsal, _TOLERANCE)
             meaning, telling = trial.meaning()
             if telling:
@@ -108,8 +108,10 @@ def taken_by_names(anatomy: Anatomy) -> Recognised:
     if meaning is None:
         raise NotRecognisedError("the names of its parts do not say what it computes")
     scaled = anatomy.scaled[0]
-    with Rehearsal(anatomy.block, anatomy.gains(scaled)) as rehearsal:
+    with _rehearsal(anatomy, scaled) as rehearsal:
         trial = _Trial(anatomy, contract, rehearsal)
+        if not trial.seen.softmaxes:
+            raise NotRecognisedError("it takes no softmax, whatever its names say", attends=trial.seen.attends)
         return Recognised(anatomy, meaning, trial.forms, True, trial.kept, scaled)
 
 
@@ -120,7 +122,7 @@ def proven(found: Recognised, strategy: Strategy) -> tuple[Difference, float]:
         NotRecognisedError: it cannot be run.
     """
     swap = Swap(found.meaning, strategy, found.returned)
-    with Rehearsal(found.anatomy.block, found.anatomy.gains(found.scaled)) as rehearsal:
+    with _rehearsal(found.anatomy, found.scaled) as rehearsal:
         trial = _Trial(found.anatomy, _contract(found.anatomy), rehearsal)
         return trial.against(patched_class(original_class(found.anatomy.block), swap)), trial.tolerance
 
@@ -169,9 +171,21 @@ class _Trial:
                         break
                     if refusal:
                         raise NotRecognisedError(f"it agrees with attention on one map, but {refusal}")
+                    self._require_on_larger(whole)
                     uneven = relative(attention * attention.shape[2], torch.ones_like(attention), 1.0)
                     return whole, uneven > _TELLING * self.tolerance
         raise NotRecognisedError(self._unlike(closest))
+
+    def _require_on_larger(self, meaning: Meaning) -> None:
+        x = self.rehearsal.map_of(1, self.anatomy.in_channels, *_LARGER)
+        try:
+            out, _, _ = unpacked(self.rehearsal.run(self._original(with_map=False), x).result, tuple(x.shape))
+        except Exception as error:  # the user's code may raise anything
+            raise NotRecognisedError(f"it takes maps of one size alone: {_first_line(error)}") from None
+        found, _ = self.rehearsal.run(self._attempt(meaning), x).result
+        off = relative(found, out, attention_scale(out, x))
+        if off > self.tolerance:
+            raise NotRecognisedError(f"it attends to all positions on small maps alone: relative error {off:.0e}")
 
     def returned(self, meaning: Meaning) -> tuple[tuple[Returned, Returned], bool]:
         """The forms with the map's orientation, and whether it is one that a strategy's map can be given in."""
@@ -248,12 +262,20 @@ class _Trial:
     def _unlike(self, closest: float) -> str:
         if self.seen.dropout:
             return "it drops out in training, as no strategy does"
-        heads = next((n for n in ("num_heads", "n_heads", "heads", "num_head") if getattr(self.block, n, 1) != 1), "")
-        if heads:
-            return f"it has several heads ({heads}={getattr(self.block, heads)})"
+        for name in ("num_heads", "n_heads", "heads", "num_head"):
+            heads = getattr(self.block, name, 1)
+            if isinstance(heads, int) and heads > 1:
+                return f"it has several heads ({name}={heads})"
         if not self.seen.softmaxes:
             return "its weights are no softmax of the scores"
         return f"it computes something else than attention over positions: closest relative error {closest:.0e}"
+
+
+def _rehearsal(anatomy: Anatomy, scaled: bool, dtype: torch.dtype | None = None) -> Rehearsal:
+    try:
+        return Rehearsal(anatomy.block, anatomy.gains(scaled), dtype)
+    except Exception as error:  # a device without the dtype, or parameters that are no plain tensors
+        raise _DoesNotRunError(f"its parameters cannot be stood in for: {_first_line(error)}") from None
 
 
 def _contract(anatomy: Anatomy) -> Contract:
