@@ -315,3 +315,29 @@ def test_the_output_follows_the_input_under_autocast():
     with torch.autocast("cpu"):
         assert block(x).dtype == torch.float32
         assert block(x.bfloat16()).dtype == torch.bfloat16
+
+
+def peak_bytes(block, x):
+    for _ in range(2):
+        torch.cuda.reset_peak_memory_stats()
+        block(x).backward(x)
+        torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated()
+
+
+@pytest.mark.cuda
+def test_a_patched_step_fits_where_the_weights_did_not():
+    block = widespread.SaganOutOnly(64).cuda()
+    x = torch.zeros(2, 64, 64, 64, device="cuda")
+    before = peak_bytes(block, x)
+    assert attnprof.patch(block, "sdpa-pad", prove=False).changed
+    weights_bytes = 2 * (64 * 64) ** 2 * 4
+    assert before - peak_bytes(block, x) > 2 * weights_bytes
+
+
+@pytest.mark.cuda
+@pytest.mark.computes
+@pytest.mark.parametrize("strategy", ["sdpa-pad", "chunked"])
+def test_a_card_proves(strategy):
+    for make in (SaganBlock, widespread.OfficialSagan, widespread.NonLocalBlock2D, widespread.DiffusionAttention):
+        assert attnprof.patch(make(64).cuda(), strategy).changed[0].proven
