@@ -195,6 +195,13 @@ def test_what_is_no_attention_is_not_spoken_of(make):
     ]
 
 
+def test_what_holds_encoders_called_query_and_key_is_searched():
+    model = nn.ModuleDict({f"{name}_encoder": widespread.SaganOutOnly(C) for name in ("query", "key", "value")})
+    report = attnprof.patch(model)
+    assert len(report.changed) == 3
+    assert report.left == ()
+
+
 def test_the_report_names_each_block_once_and_keeps_80_columns():
     model = nn.ModuleDict(
         {

@@ -160,6 +160,33 @@ def test_copies_are_patched_and_stand_on_their_own(make, copied, request):
     assert type(other) is make
 
 
+def test_a_registry_of_the_users_sees_no_patched_class():
+    registry = []
+
+    class Registered(widespread.SaganOutOnly):
+        def __init_subclass__(cls, *, name):
+            registry.append(cls)
+
+    block, x = ready(Registered)
+    expected = block(x)
+    assert attnprof.patch(block).changed
+    close(block(x), expected)
+    assert registry == []
+
+
+def test_a_class_that_takes_no_subclass_is_left_alone():
+    class Final(type):
+        def __new__(mcs, name, bases, body):
+            if name.startswith("Patched"):
+                raise RuntimeError("final")
+            return super().__new__(mcs, name, bases, body)
+
+    class Block(widespread.SaganOutOnly, metaclass=Final):
+        pass
+
+    assert "its class cannot be exchanged for a subclass: final" in attnprof.patch(Block(C)).left[0].reason
+
+
 def test_hooks_dtype_and_checkpoints_work_as_before():
     block, x = ready(widespread.SaganOutOnly)
     seen = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,14 +41,11 @@ def users_block(path: str, anatomy: Anatomy, strategy: Strategy, prove: bool) ->
         _require_values(block)
     found = recognised(anatomy) if prove else taken_by_names(anatomy)
     _require_map_form(found, strategy)
+    made = _made(found, strategy)
     if prove:
-        change = _proven(*proven(found, strategy), path=path, kind=_kind(found), strategy=strategy)
+        change = _proven(*proven(found, made), path=path, kind=_kind(found), strategy=strategy)
     else:
         change = Change(path, _kind(found), str(strategy), None, None, None, proven=False)
-    try:
-        made = patched_class(original_class(block), Swap(found.meaning, strategy, found.returned))
-    except TypeError as error:
-        raise NotRecognisedError(f"its class takes no subclass: {error}") from None
     return Decision(replace(change, note=_note(found, strategy)), lambda: setattr(block, "__class__", made))
 
 
@@ -83,6 +81,19 @@ def restored(module: nn.Module) -> bool:
     else:
         return False
     return True
+
+
+def _made(found: Recognised, strategy: Strategy) -> type[nn.Module]:
+    """The patched class, which the block can become."""
+    block = found.anatomy.block
+    its_class: Any = type(block)
+    try:
+        made = patched_class(original_class(block), Swap(found.meaning, strategy, found.returned))
+        block.__class__ = made
+        block.__class__ = its_class
+    except Exception as error:  # a metaclass of the user's may raise anything
+        raise NotRecognisedError(f"its class cannot be exchanged for a subclass: {error}") from None
+    return made
 
 
 def _own_difference(block: AttentionBlock, former: Strategy, strategy: Strategy) -> tuple[Difference, float]:

@@ -15,7 +15,7 @@ _VOLUMES = "its convolutions are of volumes: not a 2-D block"
 # The first letter of what a role is called, and the roles in one block.
 _ROLE = re.compile(r"(^|_)(query|key|value|theta|phi|g|q|k|v)(conv\d*)?\d*($|_)")
 _TRIPLES = ({"q", "k", "v"}, {"t", "p", "g"})
-_FUSED = re.compile(r"(^|_)(to_)?qkv($|_|\d)|in_proj")
+_FUSED = re.compile(r"(^|_)(to_)?qkv($|_|\d)")
 _CHANNELS, _HEIGHT, _WIDTH = 8, 6, 5
 
 
@@ -35,13 +35,14 @@ def sharded(module: nn.Module) -> bool:
 
 def _of_other_projections(module: nn.Module) -> str:
     kinds = {name: _kind(child) for name, child in module.named_children()}
-    linears, convs, volumes = (
-        [name for name, kind in kinds.items() if kind is of] for of in (nn.Linear, nn.Conv2d, nn.Conv3d)
+    linears, volumes, convs = (
+        [name for name, kind in kinds.items() if kind in of]
+        for of in ({nn.Linear}, {nn.Conv3d}, {nn.Conv1d, nn.Conv2d})
     )
     fused = {kind for name, kind in kinds.items() if _FUSED.search(name)}
     if isinstance(module, nn.MultiheadAttention) or nn.Linear in fused or _names_all(linears):
         return _TOKENS
-    if nn.Conv2d in fused:
+    if fused & {nn.Conv1d, nn.Conv2d}:
         return "query, key and value come from one convolution"
     if _names_all(volumes):
         return _VOLUMES
@@ -51,10 +52,11 @@ def _of_other_projections(module: nn.Module) -> str:
 
 
 def _kind(child: nn.Module) -> type[nn.Module]:
-    for kinds in ((nn.Conv3d,), (nn.Conv1d, nn.Conv2d), (nn.Linear,)):
-        if any(isinstance(module, kinds) for module in child.modules()):
-            return kinds[-1]
-    return nn.Module
+    """What projects in it, where that is one layer."""
+    layers = [m for m in child.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
+    if len(layers) != 1:
+        return nn.Module
+    return next(kind for kind in (nn.Linear, nn.Conv3d, nn.Conv1d, nn.Conv2d) if isinstance(layers[0], kind))
 
 
 def _names_all(names: list[str]) -> bool:

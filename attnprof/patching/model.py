@@ -85,7 +85,7 @@ class _Survey:
         self._seen: set[int] = set()
 
     def visit(self, path: str, module: nn.Module, in_shards: bool = False) -> None:
-        """A module and, unless it is a block or a look-alike, all that is in it."""
+        """A module and, unless it is a block, all that is in it."""
         if id(module) in self._seen:
             return
         self._seen.add(id(module))
@@ -114,7 +114,7 @@ class _Survey:
             _require_no_obstacle(module, in_shards)
             return users_block(path, anatomy, self.strategy, self.prove)
         if reason := reason_to_leave(module):
-            raise NotRecognisedError(reason, is_leaf=True)
+            raise NotRecognisedError(reason, is_leaf=isinstance(module, torch.jit.ScriptModule))
         return None
 
 

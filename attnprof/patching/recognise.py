@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from attnprof.attention.naive import naive
-from attnprof.attention.registry import Strategy, parse_strategy
+from attnprof.attention.registry import parse_strategy
 from attnprof.patching.anatomy import Anatomy
 from attnprof.patching.contract import Contract, NotOneMapError, Returned, contract_of, unpacked
 from attnprof.patching.meaning import Meaning
-from attnprof.patching.patched import Swap, original_class, patched_class
+from attnprof.patching.patched import original_class
 from attnprof.patching.proof import Difference, attention_scale, difference, relative, tolerance_for
 from attnprof.patching.rehearsal import Rehearsal
 from attnprof.patching.seen import Seen
@@ -40,7 +40,7 @@ class NotRecognisedError(Exception):
 
     Attributes:
         attends: whether it looks like attention.
-        is_leaf: whether there is no block inside it either.
+        is_leaf: whether nothing inside it is worth a word either.
     """
 
     def __init__(self, reason: str, *, attends: bool = True, is_leaf: bool = False) -> None:
@@ -115,16 +115,15 @@ def taken_by_names(anatomy: Anatomy) -> Recognised:
         return Recognised(anatomy, meaning, trial.forms, True, trial.kept, scaled)
 
 
-def proven(found: Recognised, strategy: Strategy) -> tuple[Difference, float]:
-    """The patched block against the user's own, on a small random map; and the tolerance.
+def proven(found: Recognised, patched: type[Any]) -> tuple[Difference, float]:
+    """A block of the patched class against the user's own, on a small random map; and the tolerance.
 
     Raises:
         NotRecognisedError: it cannot be run.
     """
-    swap = Swap(found.meaning, strategy, found.returned)
     with _rehearsal(found.anatomy, found.scaled) as rehearsal:
         trial = _Trial(found.anatomy, _contract(found.anatomy), rehearsal)
-        return trial.against(patched_class(original_class(found.anatomy.block), swap)), trial.tolerance
+        return trial.against(patched), trial.tolerance
 
 
 class _Trial:
