@@ -270,14 +270,18 @@ def model(
 
 
 @app.command()
-def snippet(strategy: Annotated[str, typer.Argument(help="As --strategy takes it, such as sdpa-pad.")]) -> None:
+def snippet(
+    strategy: Annotated[str, typer.Argument(help="As --strategy takes it, such as sdpa-pad.")],
+    block: _Block = "sagan",
+) -> None:
     """Print code that puts a strategy in the place of your block, with its weights."""
+    from attnprof.attention.blocks import BlockError
     from attnprof.attention.registry import StrategyError
     from attnprof.recommend.snippet import snippet as code_for
 
     try:
-        typer.echo(code_for(strategy))
-    except StrategyError as error:
+        typer.echo(code_for(strategy, block))
+    except (StrategyError, BlockError) as error:
         raise AttnprofError(str(error)) from None
 
 

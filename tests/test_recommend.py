@@ -11,7 +11,7 @@ from rich.console import Console
 from sagan import SaganBlock
 from samples import MIB, emulated, record
 
-from attnprof.attention import COMPONENTS
+from attnprof.attention import BLOCKS, COMPONENTS, block_form
 from attnprof.errors import AttnprofError
 from attnprof.recommend.answer import Nearest, Recommendation, fitting_approximations
 from attnprof.recommend.from_file import recommend_from_file
@@ -294,6 +294,18 @@ def test_the_snippet_runs_and_keeps_the_weights(strategy):
         torch.testing.assert_close(new(x), old(x)[0])
     assert ("need training again" in snippet(strategy)) == new.strategy.another_attention
     assert max(map(len, snippet(strategy).splitlines())) <= 79
+
+
+@pytest.mark.parametrize("block", [form.name for form in BLOCKS if form.name != "sagan"])
+def test_the_snippet_for_another_block_patches_a_model_or_makes_a_block(block, capsys):
+    model = torch.nn.Sequential(block_form(block).build(16, "naive"), torch.nn.ReLU())
+    exec(snippet("chunked", block), {"model": model})
+    assert capsys.readouterr().out.startswith("1 block patched with chunked")
+    assert str(model[0].strategy) == "chunked"
+    scope = {"channels": 16}
+    exec(snippet("sdpa-pad+fp16", block), scope)
+    assert type(scope["new"]) is type(model[0])
+    assert {p.dtype for p in scope["new"].parameters()} == {torch.float16}
 
 
 # ---- the command --------------------------------------------------------------------------------------

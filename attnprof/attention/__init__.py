@@ -2,16 +2,28 @@
 
 from typing import TYPE_CHECKING, Any
 
+from attnprof.attention.blocks import BLOCKS, BlockError, BlockForm, block_form
 from attnprof.attention.registry import COMPONENTS, Component, Strategy, StrategyError, parse_strategy
 
 if TYPE_CHECKING:
     from attnprof.attention.block import SelfAttention2d
 
-__all__ = ["COMPONENTS", "Component", "SelfAttention2d", "Strategy", "StrategyError", "parse_strategy"]
+__all__ = [
+    "BLOCKS",
+    "COMPONENTS",
+    "BlockError",
+    "BlockForm",
+    "Component",
+    "SelfAttention2d",
+    "Strategy",
+    "StrategyError",
+    "block_form",
+    "parse_strategy",
+]
 
 
 def __getattr__(name: str) -> Any:
-    # Names and facts about strategies answer without torch; the module itself needs it.
+    # Names and facts about strategies and blocks answer without torch; the modules themselves need it.
     if name == "SelfAttention2d":
         from attnprof.attention.block import SelfAttention2d
 

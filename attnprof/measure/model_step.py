@@ -155,8 +155,7 @@ def _patched(model: nn.Module, strategy: str) -> tuple[str, ...]:
 
     report = patch(model, strategy=strategy)
     if not report.changed:
-        left = "; ".join(f"{one.path}: {one.reason}" for one in report.left[:3])
-        raise NothingToPatchError(f"nothing to patch{f' ({left})' if left else ': no attention block was found'}")
+        raise NothingToPatchError(" ".join(line.strip() for line in str(report).splitlines()))
     return tuple(one.path for one in report.changed)
 
 

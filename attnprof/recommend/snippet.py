@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from attnprof.attention.blocks import block_form
 from attnprof.attention.registry import parse_strategy
 
-_CODE = """\
+_SAGAN = """\
 # pip install attnprof
 from attnprof import SelfAttention2d
 
@@ -16,19 +17,39 @@ new.load_state_dict(old.state_dict())
 new.to(old.gamma.device).train(old.training)
 # {result}"""
 
+_PATCHED = """\
+# pip install attnprof
+import attnprof
 
-def snippet(strategy: str) -> str:
-    """Lines that make the block `new` of the block `old`.
+# `model` is yours: its blocks keep their weights, and what could not be
+# patched is told with the reason.
+print(attnprof.patch(model, strategy="{strategy}"))
+# {result}"""
+
+_ANEW = """\
+# pip install attnprof
+from attnprof.attention import block_form
+
+# A block of its own: {strategy} keeps its parameters in that precision.
+new = block_form("{block}").build(channels, "{strategy}")
+# {result}"""
+
+
+def snippet(strategy: str, block: str = "sagan") -> str:
+    """Lines that compute a block by a strategy: the block `new` for `old`, or those of a `model` in place.
 
     Raises:
         StrategyError: an unknown or impossible strategy.
+        BlockError: an unknown block.
     """
-    parsed = parse_strategy(strategy)
-    result = (
-        "new(x) gives the output alone, new(x, return_attention=True) the map too."
-        if parsed.has_map
-        else "new(x) gives the output; there is no attention map."
-    )
+    parsed, form = parse_strategy(strategy), block_form(block)
+    template, result = _ANEW, "new(x) gives the output; there is no attention map."
+    if form.name == "sagan":
+        template = _SAGAN
+    elif parsed.precision_name not in ("fp16", "bf16"):
+        template, result = _PATCHED, "model(x) as before; attnprof.unpatch(model) takes it back."
+    if template is not _PATCHED and parsed.has_map:
+        result = "new(x) gives the output alone, new(x, return_attention=True) the map too."
     if parsed.another_attention:
-        result += "\n# Another attention than old's: the weights load, and need training again."
-    return _CODE.format(strategy=parsed, result=result)
+        result += "\n# Another attention than before: the weights load, and need training again."
+    return template.format(strategy=parsed, block=form.name, result=result)

@@ -36,7 +36,7 @@ def recommendation_table(found: Recommendation) -> RenderableType:
     first, *rest = _verdict(found)
     parts += [Text(), Text(first, style="bold"), *map(Text, rest)]
     if found.ranking.pick:
-        parts += [Text(), Text(snippet(found.ranking.pick.strategy), style="cyan")]
+        parts += [Text(), Text(_code(found.ranking), style="cyan")]
     return Lines(*parts)
 
 
@@ -45,7 +45,7 @@ def recommendation_markdown(found: Recommendation) -> str:
     first, *rest = _verdict(found)
     lines += [f"**{first}**", "", *(escaped(line).replace("- \\~", "- ~") for line in rest)]
     if found.ranking.pick:
-        lines += ["", "```python", snippet(found.ranking.pick.strategy), "```"]
+        lines += ["", "```python", _code(found.ranking), "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -70,9 +70,14 @@ def recommendation_json(found: Recommendation) -> str:
         "nearest": [
             {"given_up": near.given_up, **near.case.to_json(), "need_bytes": near.need_bytes} for near in found.nearest
         ],
-        "snippet": snippet(pick.strategy) if pick else None,
+        "snippet": _code(ranking) if pick else None,
     }
     return json.dumps(answer, indent=1) + "\n"
+
+
+def _code(ranking: Ranking) -> str:
+    assert ranking.pick is not None
+    return snippet(ranking.pick.strategy, ranking.workload.block)
 
 
 def _option_fields(option: Option) -> dict[str, Any]:
