@@ -6,8 +6,6 @@ terminated); `run` ends with its program's own.
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,24 +19,20 @@ from attnprof.errors import AttnprofError
 from attnprof.request import LimitsRequest, ModelRequest, RecommendRequest, SweepRequest
 from attnprof.terminal import (
     FORMATS,
-    Interrupted,
     console,
-    fail,
     note,
     opened,
     raise_again,
     require_output,
+    run_app,
     show,
     surviving,
-    terminated,
 )
 from attnprof.workload import DTYPES, OPTIMIZERS
 
 _ANSWER_FORMATS = ("table", "json", "markdown")
 _RUN_FORMATS = ("table", "json")
 _NOTHING_FITS = 3
-# The base of typer's own usage errors, which has moved between its versions.
-_UsageError: type[Any] = typer.BadParameter.__mro__[2]
 
 # Options that several commands have.
 _Strategy = Annotated[str, typer.Option(help="Strategies, parts joined by +, such as pooled:2+sdpa-pad+fp16.")]
@@ -72,26 +66,8 @@ app = typer.Typer(
 
 
 def main() -> NoReturn:
-    """Run the command; every error is one line on stderr."""
-    signal.signal(signal.SIGTERM, terminated)
-    try:
-        code = app(standalone_mode=False)
-        sys.stdout.flush()
-    except AttnprofError as error:
-        code = fail(str(error), error.exit_code)
-    except _UsageError as error:
-        code = fail(error.format_message(), 2)
-    except typer.Abort:
-        code = 130
-    except Interrupted as interrupted:
-        code = interrupted.exit_code
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:
-        # The reader has gone (`| head`): nothing more to say, and nothing for Python to flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code or 0)
+    """Run the command."""
+    sys.exit(run_app(app))
 
 
 @app.callback(invoke_without_command=True)

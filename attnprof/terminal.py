@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import typer
+
 from attnprof.errors import AttnprofError
 from attnprof.request import Request
 
 FORMATS = ("table", "csv", "json", "markdown")
+# The base of typer's own usage errors, which has moved between its versions.
+_UsageError: type[Any] = typer.BadParameter.__mro__[2]
+
+
+def run_app(app: typer.Typer) -> int:
+    """Run the command line; every error is one line on stderr. Returns the exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except AttnprofError as error:
+        code = _fail(str(error), error.exit_code)
+    except _UsageError as error:
+        code = _fail(error.format_message(), 2)
+    except typer.Abort:
+        code = 130
+    except Interrupted as interrupted:
+        code = interrupted.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # The reader has gone (`| head`): nothing more to say, and nothing for Python to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    return code or 0
 
 
 def require_output(format: str, csv: str | None = None) -> None:
@@ -97,7 +126,7 @@ class Interrupted(BaseException):
         self.exit_code = exit_code
 
 
-def terminated(number: int, _: object) -> NoReturn:
+def _terminated(number: int, _: object) -> NoReturn:
     """A signal's handler."""
     raise Interrupted(128 + number)
 
@@ -107,7 +136,7 @@ def note(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def fail(message: str, code: int) -> int:
+def _fail(message: str, code: int) -> int:
     """The one line of an error; returns the exit code."""
     note(f"attnprof: {message}")
     return code

@@ -1,0 +1,229 @@
+"""A small convolutional classifier with the self-attention block in it, and its training on handwritten digits.
+
+Everything but the block's strategy is the same from run to run: images, split, initial weights, order of batches.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+
+from attnprof import SelfAttention2d
+from attnprof.attention import parse_strategy
+from attnprof.measure.device import Device, is_out_of_memory
+
+# Over the first steps two exact strategies differ by rounding alone; later training amplifies whatever differs.
+COMPARED_STEPS = 20
+# Exact strategies stay below 1e-6 in these steps, of fp32's unit roundoff of 6e-8; pooled keys, the
+# mildest of the approximations, are above 1e-4 (seeds 0 to 2, maps of 16 x 16 and 32 x 32).
+ROUNDING = 1e-5
+
+_CHANNELS = 32
+_LEARNING_RATE = 0.1
+
+
+class Classifier(nn.Module):
+    """Digits (B, 1, size, size) -> logits (B, 10), with the block on a map of 32 x size x size.
+
+    GELU and no ReLU: at a kink, the rounding of a strategy would decide which side a value falls on, for all of an
+    image's even background at once.
+    """
+
+    def __init__(self, strategy: str) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, _CHANNELS, 5, padding=2), nn.GELU())
+        self.attention = SelfAttention2d(_CHANNELS, strategy)
+        self.head = nn.Sequential(
+            nn.Conv2d(_CHANNELS, 64, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(64, 64, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(64 * 4 * 4, 10),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.attention(self.stem(x)))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Images (count, 1, size, size), standardised, and their labels (count,)."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+def load(size: int, seed: int, device: str) -> Digits:
+    """The 1797 digits of 8 x 8 that scikit-learn ships, enlarged bilinearly, a fifth of each class kept for the test.
+
+    They are the test part of the UCI data set of handwritten digits (Alpaydin and Kaynak 1998).
+    """
+    found = load_digits()
+    small = torch.tensor(found.images, dtype=torch.float32).unsqueeze(1)
+    images = F.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
+    places = list(range(len(images)))
+    train, test = train_test_split(places, test_size=0.2, stratify=found.target, random_state=seed)
+    images = ((images - images[train].mean()) / images[train].std()).to(device)
+    labels = torch.tensor(found.target).to(device)
+    return Digits(images[train], labels[train], images[test], labels[test])
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of training: its loss, gamma after it, and how long it took."""
+
+    loss: float
+    gamma: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """The training with one strategy.
+
+    Attributes:
+        strategy: its canonical spelling.
+        reason: why it ended before it was over; "" where it did not.
+        correct, tested: test images.
+        step_bytes: what a step of training adds at its peak to what is there before it.
+    """
+
+    strategy: str
+    steps: tuple[Step, ...]
+    reason: str = ""
+    correct: int | None = None
+    tested: int | None = None
+    step_bytes: int | None = None
+
+    @property
+    def approximation(self) -> str:
+        """What is given up against the plain block; "" where exact."""
+        return parse_strategy(self.strategy).approximation
+
+    @property
+    def gamma(self) -> float | None:
+        """At the end: how far the block is used at all."""
+        return self.steps[-1].gamma if self.steps else None
+
+    @property
+    def total_seconds(self) -> float:
+        """In all steps of training."""
+        return sum(step.seconds for step in self.steps)
+
+    def step_quartiles_seconds(self) -> tuple[float, float, float] | None:
+        """Of a step, the first apart, which brings what arrives once."""
+        samples = [step.seconds for step in self.steps[1:]]
+        if len(samples) < 2:
+            return None
+        lower, median, upper = statistics.quantiles(samples, n=4, method="inclusive")
+        return lower, median, upper
+
+    def departures(self, reference: Run) -> list[float]:
+        """Step by step, how far the loss is off the reference's, relative to it."""
+        pairs = zip(self.steps, reference.steps, strict=False)
+        return [abs(own.loss - other.loss) / other.loss for own, other in pairs]
+
+    def departure(self, reference: Run) -> float | None:
+        """The largest of the first steps; None without any."""
+        first = self.departures(reference)[:COMPARED_STEPS]
+        # max() alone would lose a NaN.
+        return (max(first) if all(value < float("inf") for value in first) else float("inf")) if first else None
+
+
+class Training:
+    """One strategy's network and optimizer on the device."""
+
+    def __init__(self, strategy: str, weights: Mapping[str, Tensor], device: Device) -> None:
+        self._device = device
+        self._model = Classifier(strategy)
+        self._model.load_state_dict(weights)
+        self._model.to(device.name)
+        # SGD and no Adam, whose division by tiny second moments is none in fp16.
+        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=_LEARNING_RATE, momentum=0.9, nesterov=True)
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Forward, backward and update; the loss, ()."""
+        loss = F.cross_entropy(self._model(images), labels)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def timed(self, images: Tensor, labels: Tensor) -> Step:
+        start = time.perf_counter()
+        loss = self.step(images, labels).item()  # the device is done when it has the value
+        seconds = time.perf_counter() - start
+        return Step(loss, self._model.attention.gamma.item(), seconds)
+
+    def correct(self, images: Tensor, labels: Tensor, batch: int) -> int:
+        """How many are classified rightly."""
+        self._model.eval()
+        with torch.no_grad():
+            right = [
+                (self._model(some).argmax(1) == true).sum().item()
+                for some, true in zip(images.split(batch), labels.split(batch), strict=True)
+            ]
+        self._model.train()
+        return int(sum(right))
+
+    def step_bytes(self, images: Tensor, labels: Tensor) -> int:
+        """The peak of one more step above what is there before it, as attnprof reads it on this device."""
+        self._device.clean()
+
+        def step() -> None:
+            self.step(images, labels)
+
+        return self._device.read(step).peak_bytes
+
+
+def initial_weights(seed: int) -> dict[str, Tensor]:
+    """The same for every strategy: the block has the same parameters in all of them."""
+    torch.manual_seed(seed)
+    return Classifier("naive").state_dict()
+
+
+def steps_per_epoch(digits: Digits, batch: int) -> int:
+    """Whole batches only, so that every step is as large as the others."""
+    return len(digits.train_labels) // batch
+
+
+def train(
+    strategy: str, digits: Digits, device: Device, *, epochs: int, batch: int, seed: int, tell: Callable[[Step], None]
+) -> Run:
+    """Train with one strategy; what it cannot do on this device is in the run's `reason`.
+
+    Args:
+        tell: told every step.
+    """
+    steps: list[Step] = []
+    generator = torch.Generator().manual_seed(seed)
+    correct: int | None = None
+    step_bytes: int | None = None
+    reason = ""
+    try:
+        training = Training(strategy, initial_weights(seed), device)
+        for _ in range(epochs):
+            order = torch.randperm(len(digits.train_labels), generator=generator).to(digits.train_labels.device)
+            for places in order.split(batch)[: steps_per_epoch(digits, batch)]:
+                steps.append(training.timed(digits.train_images[places], digits.train_labels[places]))
+                tell(steps[-1])
+        correct = training.correct(digits.test_images, digits.test_labels, batch)
+        step_bytes = training.step_bytes(digits.train_images[:batch], digits.train_labels[:batch])
+    except (RuntimeError, MemoryError) as error:  # the kinds by which torch refuses what it cannot do
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = "out of memory" if is_out_of_memory(error) else f"unsupported: {words}"
+    device.clean()
+    return Run(strategy, tuple(steps), reason, correct, len(digits.test_labels), step_bytes)
