@@ -89,6 +89,11 @@ class Request:
         except OSError as error:
             raise AttnprofError(f"out: cannot make the folder {self.out}: {error.strerror}") from None
 
+    def title(self) -> str:
+        """Of the table and the plot."""
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        return f"Digits of {self.size}x{self.size}, {epochs} in batches of {self.batch}, seed {self.seed}"
+
     def command(self) -> str:
         """That gives the same again; where it saves is left out, being of no account to the figures."""
         given = [
@@ -131,20 +136,15 @@ def _compare(request: Request, strategies: Sequence[str]) -> None:
     per_epoch = steps_per_epoch(digits, request.batch)
     if not per_epoch:
         raise AttnprofError(f"batch: {request.batch} is more than the {len(digits.train_labels)} training images")
-    title = (
-        f"Digits, {request.size}x{request.size}, batch {request.batch}, {request.epochs} epochs of {per_epoch} steps, "
-        f"seed {request.seed}"
-    )
     environment = {name: device.environment()[name] for name in _SHOWN}
     runs: list[Run] = []
     with surviving() as ending:
         for run in _trained(request, strategies, digits, device, per_epoch):
             runs.append(run)
-            _save(request, title, runs, environment)
+            _save(request, runs, environment)
     if runs:
-        console().print(to_table(runs, title))
-        place = f"{environment['device_name']}, torch {environment['torch']}, {environment['threads']} threads"
-        draw(runs, title, place, Path(request.out) / "plot.png")
+        console().print(to_table(runs, request.title()))
+        draw(runs, request.title(), _place(environment), Path(request.out) / "plot.png")
         note(f"saved in {request.out}: table.md, table.csv, steps.csv, plot.png")
     for error in ending:
         note(f"stopped after {len(runs)} of {len(strategies)} strategies")
@@ -155,13 +155,15 @@ def _compare(request: Request, strategies: Sequence[str]) -> None:
 def _open(spelling: str) -> Device:
     """Raises AttnprofError: no such device, or one that computes nothing."""
     import torch
+    from digits.quiet import quiet_stderr
 
     from attnprof.measure.device import DeviceError
     from attnprof.measure.opening import open_device
     from attnprof.record import Source
 
     try:
-        device = open_device(spelling)
+        with quiet_stderr():
+            device = open_device(spelling)
     except DeviceError as error:
         raise AttnprofError(str(error)) from None
     if device.source is Source.EMULATED:
@@ -209,7 +211,15 @@ def _trained(
             yield run
 
 
-def _save(request: Request, title: str, runs: Sequence[Run], environment: Mapping[str, object]) -> None:
+def _place(environment: Mapping[str, object]) -> str:
+    e = environment
+    return (
+        f"{e['device_name']}, {e['threads']} threads, torch {e['torch']}, {e['platform']}, Python {e['python']}, "
+        f"attnprof {e['attnprof']}"
+    )
+
+
+def _save(request: Request, runs: Sequence[Run], environment: Mapping[str, object]) -> None:
     """All that is done so far, so that a later failure loses nothing of it."""
     from digits.report import save, steps_csv, to_csv, to_markdown
 
@@ -219,7 +229,7 @@ def _save(request: Request, title: str, runs: Sequence[Run], environment: Mappin
         {
             "table.csv": to_csv(runs, {**workload, **environment}),
             "steps.csv": steps_csv(runs),
-            "table.md": to_markdown(runs, title, request.command(), environment),
+            "table.md": to_markdown(runs, request.title(), request.command(), _place(environment)),
         },
     )
 

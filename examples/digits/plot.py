@@ -23,11 +23,12 @@ def draw(runs: Sequence[Run], title: str, place: str, path: Path) -> None:
     _departures(departures, runs)
     panels = below.subplots(1, 3, sharey=True)
     ran = [run for run in runs if not run.reason]
-    _bars(panels[0], ran, [(run.step_bytes or 0) / 2**20 for run in ran], "{:.0f}", "step memory, MiB")
-    medians = [(run.step_quartiles_seconds() or (0.0, 0.0, 0.0))[1] * 1e3 for run in ran]
-    _bars(panels[1], ran, medians, "{:.0f}", "time of a step, ms (median)")
-    shares = [100 * (run.correct or 0) / (run.tested or 1) for run in ran]
-    _bars(panels[2], ran, shares, "{:.1f}", "test accuracy, %")
+    _bars(panels[0], ran, [(run.step_bytes or 0) / 2**20 for run in ran], "step memory, MiB")
+    quartiles = [[1e3 * value for value in run.step_quartiles_seconds() or (0.0, 0.0, 0.0)] for run in ran]
+    spread = [[q[1] - q[0] for q in quartiles], [q[2] - q[1] for q in quartiles]]
+    _bars(panels[1], ran, [q[1] for q in quartiles], "time of a step, ms: median, quartiles", spread)
+    wrong = [(run.tested or 0) - (run.correct or 0) for run in ran]
+    _bars(panels[2], ran, wrong, f"wrong of {runs[0].tested} test images")
     panels[0].set_yticks(range(len(ran)), [run.strategy for run in ran])
     panels[0].invert_yaxis()
     figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
@@ -51,12 +52,24 @@ def _departures(axes: Axes, runs: Sequence[Run]) -> None:
     axes.axhline(ROUNDING, color="grey", linestyle=":", linewidth=1)
     axes.axvspan(1, COMPARED_STEPS, color="grey", alpha=0.12, linewidth=0)
     axes.text(COMPARED_STEPS / 2, 0.02, "compared", transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
-    axes.set(xlabel="step", ylabel="loss off naive, relative", yscale="log")
+    axes.text(
+        1, ROUNDING, "rounding stays below", transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8
+    )
+    axes.set(xlabel="step", ylabel="loss off naive's, relative", yscale="log")
 
 
-def _bars(axes: Axes, runs: Sequence[Run], values: Sequence[float], form: str, heading: str) -> None:
+def _bars(
+    axes: Axes,
+    runs: Sequence[Run],
+    values: Sequence[float],
+    heading: str,
+    spread: Sequence[Sequence[float]] | None = None,
+) -> None:
     bars = axes.barh(range(len(runs)), values, color=[_color(run) for run in runs], height=0.7)
-    axes.bar_label(bars, [form.format(value) for value in values], padding=3, fontsize=8)
+    # On the bar's foot, where no spread is drawn over it.
+    axes.bar_label(bars, [f" {value:.0f}" for value in values], label_type="edge", padding=3, fontsize=8)
+    if spread is not None:
+        axes.errorbar(values, range(len(runs)), xerr=spread, fmt="none", ecolor="black", elinewidth=1)
     axes.set_title(heading, fontsize=10)
     axes.margins(x=0.15)
     axes.tick_params(left=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from attnprof.report.grid import Column, Grid, Row, to_markdown_lines, to_rich
+from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
 from attnprof.report.listing import csv_text
 from attnprof.units import format_bytes, format_seconds
 from digits.training import COMPARED_STEPS, Run
@@ -17,7 +17,7 @@ _COLUMNS = (
     Column("strategy", folds=True),
     Column("test", right=True),
     Column("", right=True),
-    Column("off naive", right=True),
+    Column("off", right=True),
     Column("memory", right=True),
     Column("a step", right=True),
     Column("IQR", right=True),
@@ -25,8 +25,8 @@ _COLUMNS = (
     Column("gamma", right=True),
 )
 _LEGEND = (
-    f"~ approximate   off naive: largest relative difference of the loss, first {COMPARED_STEPS} steps",
-    "memory: what a step adds at its peak   a step: median of forward, backward, update",
+    f"~ approximate   off: loss against naive's, relative, first {COMPARED_STEPS} steps",
+    "memory: what a step adds at its peak   a step: median; with backward and update",
 )
 
 
@@ -37,11 +37,10 @@ def to_table(runs: Sequence[Run], title: str) -> RenderableType:
     return Group(*parts, *map(Text, _failures(runs)))
 
 
-def to_markdown(runs: Sequence[Run], title: str, command: str, environment: Mapping[str, object]) -> str:
-    """The same with the command and the environment, for a file beside the plot."""
-    place = ", ".join(f"{name} {value}" for name, value in environment.items())
+def to_markdown(runs: Sequence[Run], title: str, command: str, place: str) -> str:
+    """The same with the command and where it ran, for a file beside the plot."""
     lines = ["# Digits", f"`{command}`: {place}.", "", *to_markdown_lines(_grid(runs, title))]
-    lines += [f"- {line}" for line in (*_LEGEND, *_failures(runs))]
+    lines += [f"- {escaped(line)}" for line in (*_LEGEND, *_failures(runs))]
     return "\n".join([*lines, "", "![Loss, memory, time and accuracy of each strategy](plot.png)"]) + "\n"
 
 
@@ -83,7 +82,7 @@ def _cells(run: Run, reference: Run) -> tuple[str, ...]:
         format_bytes(run.step_bytes),
         format_seconds(quartiles[1]) if quartiles else "-",
         f"{(quartiles[2] - quartiles[0]) / quartiles[1]:.0%}" if quartiles else "-",
-        format_seconds(run.total_seconds or None),
+        f"{run.total_seconds:.0f} s",
         "-" if run.gamma is None else f"{run.gamma:.3f}",
     )
 
