@@ -52,9 +52,8 @@ def _departures(axes: Axes, runs: Sequence[Run]) -> None:
     axes.axhline(ROUNDING, color="grey", linestyle=":", linewidth=1)
     axes.axvspan(1, COMPARED_STEPS, color="grey", alpha=0.12, linewidth=0)
     axes.text(COMPARED_STEPS / 2, 0.02, "compared", transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
-    axes.text(
-        1, ROUNDING, "rounding stays below", transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8
-    )
+    where = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": 8}
+    axes.text(0.99, ROUNDING, "bound of rounding", bbox={"color": "white", "alpha": 0.8, "pad": 1}, **where)
     axes.set(xlabel="step", ylabel="loss off naive's, relative", yscale="log")
 
 
@@ -65,11 +64,8 @@ def _bars(
     heading: str,
     spread: Sequence[Sequence[float]] | None = None,
 ) -> None:
-    bars = axes.barh(range(len(runs)), values, color=[_color(run) for run in runs], height=0.7)
-    # On the bar's foot, where no spread is drawn over it.
-    axes.bar_label(bars, [f" {value:.0f}" for value in values], label_type="edge", padding=3, fontsize=8)
-    if spread is not None:
-        axes.errorbar(values, range(len(runs)), xerr=spread, fmt="none", ecolor="black", elinewidth=1)
+    bars = axes.barh(range(len(runs)), values, xerr=spread, color=[_color(run) for run in runs], height=0.7)
+    axes.bar_label(bars, [f"{value:.0f}" for value in values], padding=3, fontsize=8)
     axes.set_title(heading, fontsize=10)
     axes.margins(x=0.15)
     axes.tick_params(left=False)
