@@ -143,6 +143,8 @@ def _compare(request: Request, strategies: Sequence[str]) -> None:
             runs.append(run)
             _save(request, runs, environment)
     if runs:
+        if ending:
+            _save(request, runs, environment)  # the last one's may have been what was interrupted
         console().print(to_table(runs, request.title()))
         draw(runs, request.title(), _place(environment), Path(request.out) / "plot.png")
         note(f"saved in {request.out}: table.md, table.csv, steps.csv, plot.png")
