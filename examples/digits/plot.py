@@ -54,7 +54,7 @@ def _departures(axes: Axes, runs: Sequence[Run]) -> None:
     axes.text(COMPARED_STEPS / 2, 0.02, "compared", transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
     where = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": 8}
     axes.text(0.99, ROUNDING, "bound of rounding", bbox={"color": "white", "alpha": 0.8, "pad": 1}, **where)
-    axes.set(xlabel="step", ylabel="loss off naive's, relative", yscale="log")
+    axes.set(xlabel="step", ylabel="loss off naive's, relative", yscale="log", ylim=(1e-8, None))
 
 
 def _bars(

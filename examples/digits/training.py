@@ -5,6 +5,7 @@ Everything but the block's strategy is the same from run to run: images, split, 
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -133,14 +134,17 @@ class Run:
 
     def departures(self, reference: Run) -> list[float]:
         """Step by step, how far the loss is off the reference's, relative to it."""
-        pairs = zip(self.steps, reference.steps, strict=False)
-        return [abs(own.loss - other.loss) / other.loss for own, other in pairs]
+        pairs = [(own.loss, other.loss) for own, other in zip(self.steps, reference.steps, strict=False)]
+        # A network that is sure of all of a batch has a loss of 0.
+        return [abs(own - other) / other if other else (math.inf if own else 0.0) for own, other in pairs]
 
     def departure(self, reference: Run) -> float | None:
         """The largest of the first steps; None without any."""
         first = self.departures(reference)[:COMPARED_STEPS]
+        if not first:
+            return None
         # max() alone would lose a NaN.
-        return (max(first) if all(value < float("inf") for value in first) else float("inf")) if first else None
+        return max(first) if all(map(math.isfinite, first)) else math.inf
 
 
 class Training:
