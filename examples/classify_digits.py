@@ -215,10 +215,9 @@ def _trained(
 
 def _place(environment: Mapping[str, object]) -> str:
     e = environment
-    return (
-        f"{e['device_name']}, {e['threads']} threads, torch {e['torch']}, {e['platform']}, Python {e['python']}, "
-        f"attnprof {e['attnprof']}"
-    )
+    threads = "1 thread" if e["threads"] == 1 else f"{e['threads']} threads"
+    versions = f"torch {e['torch']}, Python {e['python']}, attnprof {e['attnprof']}"
+    return f"{e['device_name']}, {threads}, {e['platform']}, {versions}"
 
 
 def _save(request: Request, runs: Sequence[Run], environment: Mapping[str, object]) -> None:

@@ -15,8 +15,8 @@ from digits.training import COMPARED_STEPS, Run
 
 _COLUMNS = (
     Column("strategy", folds=True),
+    Column("right", right=True),
     Column("test", right=True),
-    Column("", right=True),
     Column("off", right=True),
     Column("memory", right=True),
     Column("a step", right=True),
