@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from attnprof.measure.device import Device
 
 # Whatever a sweep compares, and what is approximate. fp16 works too; on a CPU it takes longer than all others together.
-STRATEGIES = (*DEFAULT_STRATEGIES, "pooled:2+sdpa-pad", "sdpa-pad+amp", "sdpa-pad+bf16")
+STRATEGIES = (
+    *DEFAULT_STRATEGIES, "pooled:2+sdpa-pad", "sdpa-pad+amp", "sdpa-pad+bf16",
+    "criss-cross", "axial", "linear", "global-context",
+)  # fmt: skip
 # Of the environment, what goes with every figure.
 _SHOWN = ("device", "device_name", "torch", "threads", "platform", "python", "attnprof")
 
