@@ -210,10 +210,10 @@ def _trained(
                 strategy, digits, device, epochs=request.epochs, batch=request.batch, seed=request.seed, tell=tell
             )
             bar.update(task, completed=steps * place)  # one that failed took fewer
-            if not err.is_terminal:
+            yield run
+            if not err.is_terminal:  # told when it is saved
                 came_of_it = run.reason or f"{run.correct}/{run.tested} right"
                 err.print(f"[{place}/{len(strategies)}] {strategy}: {came_of_it}", markup=False, soft_wrap=True)
-            yield run
 
 
 def _place(environment: Mapping[str, object]) -> str:
