@@ -83,7 +83,7 @@ def _cells(run: Run, reference: Run) -> tuple[str, ...]:
         format_seconds(quartiles[1]) if quartiles else "-",
         f"{(quartiles[2] - quartiles[0]) / quartiles[1]:.0%}" if quartiles else "-",
         f"{run.total_seconds:.0f} s",
-        "-" if run.gamma is None else f"{run.gamma:.3f}",
+        "-" if run.gamma is None else f"{run.gamma:.2f}",
     )
 
 
