@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import attnprof
 from attnprof import SelfAttention2d
+from attnprof.attention import COMPONENTS
 
 C = 16
 
@@ -256,6 +257,28 @@ def test_plain_convolutions_take_the_fast_path_of_attnprofs_own_block():
     block, _ = ready(widespread.SaganOutOnly)
     attnprof.patch(block, "chunked")
     assert kept_for_backward(block, 16) == kept_for_backward(own, 16)
+
+
+@pytest.mark.parametrize(
+    "strategy", [c.name for c in COMPONENTS if c.kind == "attention"] + ["pooled:2+sdpa-pad", "chunked+amp"]
+)
+def test_every_strategy_is_that_of_attnprofs_own_block(strategy):
+    block, x = ready(widespread.SaganOutOnly)
+    own = SelfAttention2d(C, strategy)
+    own.load_state_dict(block.state_dict())
+    assert attnprof.patch(block, strategy).changed
+    assert torch.equal(block(x), own(x))
+    bare, _ = ready(widespread.TermOnly)
+    assert attnprof.patch(bare, strategy).changed
+    if strategy not in ("criss-cross", "axial", "chunked+amp"):  # which attend to their own output, or round
+        close(bare(x) + x, own(x))
+
+
+@pytest.mark.parametrize("strategy", ["criss-cross", "linear"])
+def test_a_relative_that_a_block_cannot_take_leaves_it_alone(strategy):
+    report = attnprof.patch(nn.Sequential(widespread.NonLocalBlock2D(C), widespread.DiffusionAttention(C)), strategy)
+    assert [change.path for change in report.changed] == (["1"] if strategy == "criss-cross" else ["0", "1"])
+    assert all("this block pools its keys" in left.reason for left in report.left)
 
 
 def everything(model):
