@@ -9,11 +9,13 @@ import torch
 import widespread_blocks as widespread
 from sagan import SaganBlock
 from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 from torch.optim.swa_utils import AveragedModel
 
 import attnprof
 from attnprof import SelfAttention2d
 from attnprof.attention import COMPONENTS
+from attnprof.patching import PatchError
 
 C = 16
 
@@ -232,6 +234,19 @@ def test_what_cannot_be_swapped_says_what_to_do_first():
             self.module = SaganBlock(C)
 
     assert "sharded: patch the model before" in attnprof.patch(FullyShardedDataParallel()).left[0].reason
+
+
+def test_a_class_that_was_changed_again_is_not_thrown_away():
+    block, x = ready(widespread.SaganOutOnly)
+    attnprof.patch(block)
+    expected = block(x)
+    register_parametrization(block, "gamma", nn.Identity())
+    its_class = type(block)
+    close(block(x), expected)
+    assert "changed again after it was patched" in attnprof.patch(block).left[0].reason
+    with pytest.raises(PatchError, match="the model became a ParametrizedPatchedSaganOutOnly"):
+        attnprof.unpatch(block)
+    assert type(block) is its_class
 
 
 def kept_for_backward(block, side):
