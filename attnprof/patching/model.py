@@ -10,7 +10,7 @@ from attnprof.attention.registry import Strategy, StrategyError, parse_strategy
 from attnprof.patching.anatomy import anatomy_of
 from attnprof.patching.decisions import Decision, own_block, restored, users_block
 from attnprof.patching.lookalikes import reason_to_leave, sharded
-from attnprof.patching.patched import Patched, original_class
+from attnprof.patching.patched import Patched, changed_since, original_class
 from attnprof.patching.recognise import NotRecognisedError
 from attnprof.patching.report import LeftAlone, PatchReport
 
@@ -71,7 +71,15 @@ def unpatch(model: nn.Module) -> tuple[str, ...]:
 
     Returns:
         The paths of the blocks that were patched; "" for the model itself.
+
+    Raises:
+        PatchError: the class of a patched block was changed again since; nothing is restored.
     """
+    for path, module in model.named_modules():
+        if changed_since(module):
+            raise PatchError(
+                f"{path or 'the model'} became a {type(module).__name__} after it was patched: undo that before unpatch"
+            )
     return tuple(path for path, module in model.named_modules() if restored(module))
 
 
@@ -122,6 +130,8 @@ def _require_no_obstacle(block: nn.Module, in_shards: bool) -> None:
     """Raises NotRecognisedError for a block that cannot be swapped, whatever it computes."""
     if in_shards:
         raise NotRecognisedError("its parameters are sharded: patch the model before wrapping it")
+    if changed_since(block):
+        raise NotRecognisedError("its class was changed again after it was patched: undo that first")
     if "forward" in vars(block):
         raise NotRecognisedError("its forward was replaced on the instance: patch before whatever does that")
     if getattr(block, "_compiled_call_impl", None) is not None:

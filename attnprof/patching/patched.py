@@ -99,6 +99,11 @@ def original_class(block: nn.Module) -> Any:
     return type(block).original if isinstance(block, Patched) else type(block)
 
 
+def changed_since(block: nn.Module) -> bool:
+    """Whether something else made a subclass of the patched class, as FSDP and parametrizations do."""
+    return isinstance(block, Patched) and "swap" not in vars(type(block))
+
+
 def _rebuilt(make: Callable[..., nn.Module], args: tuple[Any, ...], swap: Swap) -> nn.Module:
     block = make(*args)
     block.__class__ = patched_class(original_class(block), swap)
