@@ -1,4 +1,4 @@
-"""The commands: with `terminal`, the only place that prints results and exits.
+"""The commands and their options: with `commands` and `terminal`, the only place that prints results and exits.
 
 Exit codes: 0 done, 1 measuring failed, 2 bad input, 3 nothing fits (`recommend`), 130 interrupted (143
 terminated); `run` ends with its program's own.
@@ -7,13 +7,11 @@ terminated); `run` ends with its program's own.
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from attnprof import __version__
+from attnprof import __version__, commands
 from attnprof.attention.blocks import BLOCKS
 from attnprof.errors import AttnprofError
 from attnprof.request import LimitsRequest, ModelRequest, RecommendRequest, SweepRequest
@@ -21,18 +19,13 @@ from attnprof.terminal import (
     FORMATS,
     console,
     note,
-    opened,
-    raise_again,
     require_output,
     run_app,
-    show,
-    surviving,
 )
 from attnprof.workload import DTYPES, OPTIMIZERS
 
 _ANSWER_FORMATS = ("table", "json", "markdown")
 _RUN_FORMATS = ("table", "json")
-_NOTHING_FITS = 3
 
 # Options that several commands have.
 _Strategy = Annotated[str, typer.Option(help="Strategies, parts joined by +, such as pooled:2+sdpa-pad+fp16.")]
@@ -113,7 +106,7 @@ def sweep(
     """
     options = {name: value for name, value in locals().items() if name not in ("csv", "format")}
     require_output(format, csv)
-    _sweep(SweepRequest(**options), csv, format)
+    commands.sweep(SweepRequest(**options), csv, format)
 
 
 @app.command()
@@ -148,7 +141,7 @@ def limits(
     """
     options = {name: value for name, value in locals().items() if name not in ("csv", "format")}
     require_output(format, csv)
-    _limits(LimitsRequest(**options), csv, format)
+    commands.limits(LimitsRequest(**options), csv, format)
 
 
 @app.command()
@@ -185,7 +178,7 @@ def recommend(
     options = {name: value for name, value in locals().items() if name != "format"}
     if format not in _ANSWER_FORMATS:
         raise AttnprofError(f"format: {format!r} is not one of {', '.join(_ANSWER_FORMATS)}")
-    _recommend(RecommendRequest(**options), format)
+    commands.recommend(RecommendRequest(**options), format)
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
@@ -204,7 +197,7 @@ def run(
         raise AttnprofError(f"format: {format!r} is not one of {', '.join(_RUN_FORMATS)}")
     if not command:
         raise AttnprofError("run: name a program after the options, as in attnprof run --gpu t4 -- python train.py")
-    _run(gpu, context, command, format)
+    commands.run(gpu, context, command, format)
 
 
 @app.command()
@@ -242,7 +235,7 @@ def model(
     """
     options = {name: value for name, value in locals().items() if name not in ("csv", "format", "input")}
     require_output(format, csv)
-    _model(ModelRequest(input=tuple(input), **options), csv, format)
+    commands.model(ModelRequest(input=tuple(input), **options), csv, format)
 
 
 @app.command()
@@ -321,109 +314,3 @@ def doctor() -> None:
             line.add_row("", Text(f"-> {finding.action}", style="bold"))
         console().print(line)
         topic = finding.topic
-
-
-def _sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
-    # Late: `--help` needs none of it.
-    from attnprof.pipeline import in_order, run_plan
-    from attnprof.progress import progress_on_stderr
-    from attnprof.record import Record
-    from attnprof.report.export import to_csv, to_json
-    from attnprof.report.table import to_markdown, to_table
-
-    plan, settings, path = request.plan(), request.settings(), request.path()
-    cards = [str(card) for card in request.cards()]
-    total = len(plan.cases) * max(1, len(cards))
-    wanted, served = set(plan.cases), set()
-    kept: list[Record] = []  # the file's, which has a case that Ctrl-C kept from being yielded
-    with surviving() as ending, progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
-        runners, file = opened(request, path, stack, progress.tell)
-        for record in run_plan(plan, settings, runners, file, progress):
-            served.add(record.card)
-            kept = file.records
-    records = [record for record in kept if record.case in wanted and record.card in served]
-    forms = {"table": to_table, "csv": to_csv, "json": to_json, "markdown": to_markdown}
-    show(in_order(records, plan, cards), forms, output, csv_path, path)
-    raise_again(ending, path, f"{len(records)} of {total} cases")
-
-
-def _limits(request: LimitsRequest, csv_path: str | None, output: str) -> None:
-    from attnprof.limits import run_limits
-    from attnprof.progress import search_progress_on_stderr
-    from attnprof.report.limits import limits_csv, limits_json, limits_markdown, limits_table
-
-    axes, strategies, settings, path = request.axes(), request.strategies(), request.settings(), request.path()
-    cards = [str(card) for card in request.cards()]
-    total = len(axes) * len(strategies) * max(1, len(cards))
-    found: list[Any] = []
-    with surviving() as ending, search_progress_on_stderr(total) as progress, ExitStack() as stack:
-        runners, file = opened(request, path, stack, progress.tell)
-        for threshold in run_limits(axes, strategies, settings, runners, file, progress):
-            found.append(threshold)
-    ranks = {card: rank for rank, card in enumerate(cards)}
-    found.sort(key=lambda t: ranks.get(t.record.card, 0) if t.record else 0)
-    forms = {"table": limits_table, "csv": limits_csv, "json": limits_json, "markdown": limits_markdown}
-    show(found, forms, output, csv_path, path)
-    raise_again(ending, path, f"{len(found)} of {total} searches")
-
-
-def _model(request: ModelRequest, csv_path: str | None, output: str) -> None:
-    from attnprof.model.profile import profile_model
-    from attnprof.progress import model_progress_on_stderr
-    from attnprof.report.model import model_csv, model_json, model_markdown, model_table
-
-    plan, path = request.plan(), request.path()
-    cards = [str(card) for card in request.cards()]
-    devices, modes = max(1, len(cards)), len({case.workload for case in plan.cases})
-    found: list[Any] = []
-    with surviving() as ending, model_progress_on_stderr(plan, devices) as progress, ExitStack() as stack:
-        runners, file = opened(request, path, stack, progress.tell)
-        for profile in profile_model(request, plan, runners, file, progress):
-            found.append(profile)
-    ranks = {card: rank for rank, card in enumerate(cards)}
-    found.sort(key=lambda profile: ranks.get(profile.as_is.card, 0))
-    forms = {"table": model_table, "csv": model_csv, "json": model_json, "markdown": model_markdown}
-    show(found, forms, output, csv_path, path)
-    raise_again(ending, path, f"{len(found)} of {devices * modes} profiles")
-
-
-def _recommend(request: RecommendRequest, output: str) -> None:
-    from attnprof.progress import recommend_progress_on_stderr
-    from attnprof.recommend.from_file import recommend_from_file
-    from attnprof.recommend.from_runs import recommend_from_runs
-    from attnprof.report.recommend import recommendation_json, recommendation_markdown, recommendation_table
-
-    plan = request.plan()
-    if request.records is not None:
-        found = recommend_from_file(request, plan, Path(request.records))
-    else:
-        path = request.path()
-        with surviving() as ending, recommend_progress_on_stderr(plan) as progress, ExitStack() as stack:
-            [runner], file = opened(request, path, stack, progress.tell)
-            found = recommend_from_runs(request, plan, runner, request.runner_of, file, progress)
-        raise_again(ending, path, "some of its runs")
-    if output == "table":
-        console().print(recommendation_table(found))
-    else:
-        sys.stdout.write({"json": recommendation_json, "markdown": recommendation_markdown}[output](found))
-    if request.records is None:
-        note(f"records: {path}")
-    if found.ranking.pick is None:
-        raise typer.Exit(_NOTHING_FITS)
-
-
-def _run(gpu: str, context: str | None, command: list[str], output: str) -> None:
-    from attnprof.catalogue import parse_cards
-    from attnprof.programs import run_program
-    from attnprof.report.run import run_json, run_table
-
-    cards = parse_cards(gpu, context)
-    if len(cards) != 1:
-        raise AttnprofError(f"gpu: a program runs on one card, {gpu!r} names {len(cards)}")
-    # The report is to be all that JSON's reader gets.
-    found = run_program(cards[0], command, note, stdout=sys.stderr if output == "json" else None)
-    if output == "table":
-        console().print(run_table(found))
-    else:
-        sys.stdout.write(run_json(found))
-    raise typer.Exit(found.exit_code)
