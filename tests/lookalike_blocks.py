@@ -64,6 +64,18 @@ class DotProduct(SaganBlock):
         return x + self.gamma * (v @ (q.mT @ k / k.shape[2]).mT).view(x.shape)
 
 
+class Uniform(SaganBlock):
+    """Queries of next to nothing: all positions attend to all alike, so any roles agree."""
+
+    class Tiny(nn.Module):
+        def forward(self, x):
+            return 1e-9 * x
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.query_conv = nn.Sequential(self.query_conv, self.Tiny())
+
+
 class Dropped(SaganBlock):
     """Dropout on its weights: in evaluation mode the same function."""
 
@@ -133,6 +145,7 @@ class HalfSize(SaganBlock):
 
 class Fails(SaganBlock):
     def forward(self, x):
+        torch.rand(1)
         raise KeyError("absent")
 
 

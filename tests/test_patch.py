@@ -51,6 +51,7 @@ BLOCKS = {
     "mmcv, all channels": (lambda: widespread.NonLocal2d(C, reduction=1), "non-local block, C 32 -> E 32"),
     "mmcv, not scaled": (lambda: widespread.NonLocal2d(C, use_scale=False), "non-local block"),
     "diffusion": (lambda: widespread.DiffusionAttention(C), "attention block with a norm in front, C 32 -> E 32"),
+    "batch norm in front": (lambda: widespread.DiffusionAttention(C, nn.BatchNorm2d(C)), "with a norm in front"),
     "diffusion, sdpa inside": (lambda: widespread.FusedDiffusionAttention(C), "with a norm in front, C 32 -> E 32"),
     "no skip": (lambda: widespread.TermOnly(C), "SAGAN block without the skip, C 32 -> E 4"),
     "a weight a channel": (lambda: widespread.ScaledByChannel(C), "SAGAN block, C 32 -> E 4"),
@@ -148,6 +149,7 @@ def test_a_softmax_in_float32_is_told():
 
 LEFT = {
     "softmax over the wrong axis": (lookalikes.WrongAxis, "something else than attention over positions"),
+    "uniform": (lookalikes.Uniform, "nearly the same everywhere"),
     "windows": (lookalikes.Windowed, "on small maps alone"),
     "one size": (lookalikes.OneSize, "maps of one size alone: RuntimeError"),
     "dropout": (lookalikes.Dropped, "drops out in training"),

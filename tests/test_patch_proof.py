@@ -2,6 +2,7 @@
 
 import copy
 
+import lookalike_blocks as lookalikes
 import pytest
 import torch
 import widespread_blocks as widespread
@@ -67,6 +68,24 @@ def test_a_proof_leaves_no_trace(norm, interrupted, monkeypatch):
     assert torch.equal(torch.get_rng_state(), random)
     assert type(block) is widespread.OfficialSagan
     copy.deepcopy(block)
+
+
+def test_what_a_forward_draws_and_registers_is_undone():
+    class Registers(lookalikes.Dropped):
+        def forward(self, x):
+            self.made = nn.Identity()
+            self.counts.append(1)
+            return super().forward(x)
+
+    block = Registers(C)
+    block.counts = []
+    failing = lookalikes.Fails(C)
+    random = torch.get_rng_state()
+    attnprof.patch(block)
+    attnprof.patch(failing)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert "made" not in dict(block.named_children())
+    assert block.counts == []
 
 
 def test_an_interrupt_patches_nothing(monkeypatch):

@@ -189,9 +189,9 @@ class NonLocal2d(nn.Module):
 class DiffusionAttention(nn.Module):
     """CompVis/latent-diffusion and DDPM: a norm in front, scores scaled by C ** -0.5, an output convolution."""
 
-    def __init__(self, in_channels):
+    def __init__(self, in_channels, norm=None):
         super().__init__()
-        self.norm = nn.GroupNorm(4, in_channels, eps=1e-6)
+        self.norm = norm or nn.GroupNorm(4, in_channels, eps=1e-6)
         self.q, self.k, self.v = (nn.Conv2d(in_channels, in_channels, 1) for _ in range(3))
         self.proj_out = nn.Conv2d(in_channels, in_channels, 1)
 
