@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from widespread_blocks import BigGanAttention, NonLocalBlock2D
 
 from attnprof.attention.blocks import BLOCKS, BlockError, block_form
 from attnprof.measure.definitions import DEFINITIONS
@@ -44,6 +45,18 @@ def test_every_exact_strategy_is_the_definition(name, strategy, shape):
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     for mine, theirs in zip(gradients(block, found, x, slope), gradients(block, expected, x, slope), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("sagan-official", BigGanAttention), ("nonlocal", NonLocalBlock2D)])
+def test_the_widespread_code_of_a_paper_agrees_and_its_weights_load(name, theirs):
+    torch.manual_seed(0)
+    block = theirs(16).double()
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter)
+    mine = block_form(name).build(16, "sdpa-pad").double()
+    mine.load_state_dict(block.state_dict())
+    x = torch.randn(2, 16, 6, 8, dtype=torch.float64)
+    torch.testing.assert_close(mine(x), block(x))
 
 
 @pytest.mark.parametrize("name", NAMES)
