@@ -1,6 +1,7 @@
 """Users' whole models: loading, the step, what holds the peak, and the report."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -62,6 +63,7 @@ number = 3
 def net(tmp_path, monkeypatch):
     (tmp_path / "net.py").write_text(NET)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # which loading a model adds to
     return tmp_path / "net.py"
 
 
@@ -75,6 +77,10 @@ def test_a_model_is_found_by_class_function_instance_and_package(net):
     assert type(load_model("net.py:Net")).__name__ == "Net"
     assert type(load_model("net.py:net")).__name__ == "Net"
     assert isinstance(load_model("torch.nn:Identity"), nn.Identity)
+    (net.parent / "json.py").write_text(NET)  # of the name of a module that is there already
+    assert type(load_model("json.py:Net")).__name__ == "Net"
+    assert json.loads("1") == 1
+    assert sys.modules["json"] is json
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ A gradient counts for the module whose forward made the node of the graph that c
 sequence number.
 
 Known limitations: the step runs once more for it, so what differs from step to step may not show; a
-tensor that its module returns counts for that module as long as anybody keeps it.
+tensor that its module returns counts for that module as long as anybody keeps it; what an operator had taken
+inside is given back before its failure for want of memory can be looked at.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import importlib.util
 import linecache
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
 class UserModelError(Exception):
@@ -92,20 +95,20 @@ def checkpoint_members(model: nn.Module) -> list[str]:
     return list(members)
 
 
-def _members(module: nn.Module, path: str) -> Any:
+def _members(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
     for name, child in module.named_children():
         inner = f"{path}.{name}".lstrip(".")
-        if isinstance(module, (nn.Sequential, nn.ModuleList)) and any(child.children()):
-            if any(True for _ in child.parameters()):
-                # A list of lists has its members further in.
-                if isinstance(child, (nn.Sequential, nn.ModuleList)) and any(
-                    any(part.children()) for part in child.children()
-                ):
-                    yield from _members(child, inner)
-                else:
-                    yield inner, child
+        if isinstance(module, _CONTAINERS) and _is_part(child):
+            yield inner, child
         else:
             yield from _members(child, inner)
+
+
+def _is_part(module: nn.Module) -> bool:
+    """Whether it has parameters and parts of its own; a container of such has its members further in."""
+    if isinstance(module, _CONTAINERS) and any(any(part.children()) for part in module.children()):
+        return False
+    return any(module.children()) and any(True for _ in module.parameters())
 
 
 def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -120,7 +123,9 @@ def _imported(place: str) -> ModuleType:
         return importlib.import_module(place)
     path = Path(place).resolve()
     sys.path.insert(0, str(path.parent))  # for its neighbours, as `python net.py` has it
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A file may be called as a module that is there already.
+    name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path.parent}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where pickle and dataclasses look
