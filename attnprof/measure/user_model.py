@@ -17,7 +17,6 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-
 _CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
