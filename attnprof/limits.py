@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from attnprof.errors import AttnprofError
@@ -13,6 +14,10 @@ from attnprof.record import Record, RecordFile, Source
 from attnprof.settings import Settings
 from attnprof.thresholds import Axis, Threshold, find_threshold
 from attnprof.units import format_duration
+from attnprof.workload import ModelWorkload
+
+# Of the time that a case gets: of a probe, where it is a search within another command and time is real.
+PROBE_SHARE = 1 / 6
 
 
 class Listener(Protocol):
@@ -97,10 +102,20 @@ class Searching:
             return case.unsupported_reason
         if case in self._known or self._runner.source is Source.EMULATED:
             return ""
-        seconds = estimated_seconds(case, self._runner.matmul_flops_per_second(case.workload.dtype), None)
+        seconds = self._seconds(case)
         if seconds <= self._settings.timeout_seconds:
             return ""
         return f"{case.workload} would take about {format_duration(seconds)} (--timeout)"
+
+    def _seconds(self, case: Case) -> float:
+        """What a probe would take, roughly."""
+        if not isinstance(case.workload, ModelWorkload):
+            return estimated_seconds(case, self._runner.matmul_flops_per_second(case.workload.dtype), None)
+        # Of a model only what it took before is known; each image takes its time.
+        likes = [r for known, r in self._known.items() if replace(known.workload, batch=1) ==
+                 replace(case.workload, batch=1) and known.strategy == case.strategy]  # fmt: skip
+        paces = (sum(r.measurement.passes_seconds.values()) / r.case.workload.batch for r in likes)
+        return case.workload.batch * min(paces, default=0.0)
 
 
 def has_capacity(runner: Runner, settings: Settings) -> bool:

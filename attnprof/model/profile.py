@@ -8,7 +8,7 @@ from typing import Protocol
 
 from attnprof import limits, pipeline
 from attnprof.errors import AttnprofError
-from attnprof.limits import Searching, has_capacity
+from attnprof.limits import PROBE_SHARE, Searching, has_capacity
 from attnprof.measure.runner import Runner
 from attnprof.model.answer import ModelProfile
 from attnprof.plan import AS_IS, Plan
@@ -66,7 +66,9 @@ def _largest_batches(
 ) -> tuple[dict[str, Threshold], str]:
     if not request.largest_batch:
         return {}, "not asked for"
-    within = replace(request.settings(), memory_only=True)
+    settings = request.settings()
+    share = 1 if runner.source is Source.EMULATED else PROBE_SHARE
+    within = replace(settings, memory_only=True, timeout_seconds=share * settings.timeout_seconds)
     if not has_capacity(runner, within):
         return {}, "this device has no end of its own: say up to where with --budget 8GB, or emulate a card with --gpu"
     search, axis = Searching(runner, within, listener), Axis("batch", workload)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from attnprof import limits, pipeline
 from attnprof.catalogue import Card
-from attnprof.limits import Searching
+from attnprof.limits import PROBE_SHARE, Searching
 from attnprof.measure.limits import available_bytes
 from attnprof.measure.runner import Runner
 from attnprof.plan import Plan
@@ -21,7 +21,6 @@ from attnprof.thresholds import Axis
 
 # A card without an end, to learn what a case takes that its own does not hold: a quarter of a process' addresses.
 _ENDLESS = "memory=32TiB"
-_SEARCH_SHARE = 1 / 6  # of the time that a candidate gets: of a probe for the largest that fits, where time is real
 
 
 class Listener(pipeline.Listener, limits.Listener, Protocol):
@@ -51,7 +50,7 @@ def recommend_from_runs(
     capacity = request.capacity(_total_bytes(runner, settings))
     ranking = rank(records, capacity, allow_approximate=request.allow_approximate, needs=needs)
     emulated = runner.source is Source.EMULATED
-    seconds = settings.timeout_seconds * (1 if emulated else _SEARCH_SHARE)
+    seconds = settings.timeout_seconds * (1 if emulated else PROBE_SHARE)
     within = replace(
         settings, memory_only=True, estimates=False, budget_bytes=capacity.usable_bytes, timeout_seconds=seconds
     )

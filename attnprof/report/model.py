@@ -21,7 +21,8 @@ from attnprof.thresholds import Threshold
 from attnprof.units import format_bytes, format_seconds
 from attnprof.workload import ModelWorkload
 
-_LEGEND = "over two steps, so with gradients and optimizer state   ~ approximate"
+_LEGEND = "~ approximate   inside operators: their temporaries, and workspaces"
+_TRAINING = "peak, reserved: over two steps, so with gradients and optimizer state"
 _STEP = Column("a step", right=True)
 _COLUMNS = (
     Column("strategy", folds=True), Column("peak", right=True), Column("reserved", right=True), _STEP,
@@ -74,7 +75,7 @@ def model_table(profiles: Sequence[ModelProfile]) -> RenderableType:
         parts += map(Text, _remarks(profile))
         parts += [Text(line, style="bold") for line in _verdicts(profile)]
         parts.append(Text())
-    return Lines(*parts, Text(_LEGEND, style="dim"))
+    return Lines(*parts, *(Text(line, style="dim") for line in _legends(profiles)))
 
 
 def model_markdown(profiles: Sequence[ModelProfile]) -> str:
@@ -82,7 +83,7 @@ def model_markdown(profiles: Sequence[ModelProfile]) -> str:
     for profile in profiles:
         lines += [line for grid in _grids(profile) for line in to_markdown_lines(grid)]
         lines += [*(f"- {escaped(line)}" for line in _remarks(profile)), "", *map(escaped, _verdicts(profile)), ""]
-    return "\n".join([*lines, escaped(_LEGEND)]) + "\n"
+    return "\n".join([*lines, *map(escaped, _legends(profiles))]) + "\n"
 
 
 def model_csv(profiles: Sequence[ModelProfile]) -> str:
@@ -99,6 +100,10 @@ def model_csv(profiles: Sequence[ModelProfile]) -> str:
 
 def model_json(profiles: Sequence[ModelProfile]) -> str:
     return json_text(_rows(profiles))
+
+
+def _legends(profiles: Sequence[ModelProfile]) -> list[str]:
+    return [_LEGEND, *([_TRAINING] if any(profile.workload.mode == "train" for profile in profiles) else [])]
 
 
 def _rows(profiles: Sequence[ModelProfile]) -> list[dict[str, Any]]:
