@@ -1,5 +1,12 @@
+import os
+
 import pytest
 from hypothesis import settings
+
+# Test processes side by side, each with OpenMP's threads of every core, would wait for one another. Read when
+# torch is loaded, which some of these imports do.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from attnprof.catalogue import parse_cards
 from attnprof.emulation import emulating

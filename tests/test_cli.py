@@ -124,9 +124,9 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on(tmp_path, number, co
         "--out",
         str(path),
         "--strategy",
-        "naive,chunked,online,sdpa,sdpa-pad",
+        "naive,chunked,online",
         "--case-seconds",
-        "0.2",
+        "0.1",
     ]
     process = subprocess.Popen(
         [sys.executable, "-m", "attnprof", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -136,14 +136,14 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on(tmp_path, number, co
     out, err = process.communicate(timeout=20)
     assert process.returncode == code
     done = len(read_records(path))
-    assert 2 <= done < 20
+    assert 2 <= done < 12
     assert "strategy" in out
     last = err.strip().splitlines()[-1]
-    assert last.startswith(f"stopped after {done} of 20 cases; continue with: attnprof sweep")
+    assert last.startswith(f"stopped after {done} of 12 cases; continue with: attnprof sweep")
     assert "Traceback" not in err
     resumed = attnprof_command(*last.partition("attnprof ")[2].split(), "--format", "csv")
     assert resumed.returncode == 0, resumed.stderr
-    assert len(resumed.stdout.splitlines()) == 21
+    assert len(resumed.stdout.splitlines()) == 13
 
 
 def test_a_killed_sweep_leaves_no_worker_and_its_records(tmp_path):

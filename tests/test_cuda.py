@@ -1,6 +1,6 @@
 """The CUDA path on whatever CUDA device is here, a card or an emulated one.
 
-`python -m attnprof.emulation t4 python -m pytest -m cuda` brings an emulated one. What needs values or time is
+`python -m attnprof.emulation t4 python -m pytest -n 0 -m cuda` brings an emulated one. What needs values or time is
 marked `computes` and runs on a card alone.
 """
 

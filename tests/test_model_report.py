@@ -40,17 +40,17 @@ sdpa-pad             2.00 GiB         -             60
 ~pooled           unsupported                        -
 
 What is held when it is highest
-at the peak                        as-is        sdpa-pad
-────────────────────────────────────────────────────────
-phase                      backward: OOM  optimizer step
-in module                     stage.attn               -
-allocated                       9.00 GiB        2.00 GiB
-  activation gradients          5.00 GiB               -
-  activations                   3.00 GiB        1.00 GiB
-  parameters                    1.00 GiB        1.00 GiB
+at the peak                     as-is        sdpa-pad
+─────────────────────────────────────────────────────
+phase                   backward: OOM  optimizer step
+in module                  stage.attn               -
+allocated                    9.00 GiB        2.00 GiB
+  activation gradients       5.00 GiB               -
+  activations                3.00 GiB        1.00 GiB
+  parameters                 1.00 GiB        1.00 GiB
 made by modules
-  stage.attn                    7.00 GiB               -
-  head                          1.00 GiB        1.00 GiB
+  stage.attn                 7.00 GiB               -
+  head                       1.00 GiB        1.00 GiB
 
 patched by sdpa-pad: stage.attn
 pooled on t4: unsupported (No block patched with pooled.)
