@@ -7,7 +7,8 @@ terminated); `run` ends with its program's own.
 from __future__ import annotations
 
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -260,11 +261,8 @@ def gpus(format: _Format = "table") -> None:
     from attnprof.catalogue import catalogue
     from attnprof.report.gpus import cards_csv, cards_json, cards_markdown, cards_table
 
-    require_output(format)
-    if format == "table":
-        console().print(cards_table(catalogue()))
-    else:
-        sys.stdout.write({"csv": cards_csv, "json": cards_json, "markdown": cards_markdown}[format](catalogue()))
+    forms = {"table": cards_table, "csv": cards_csv, "json": cards_json, "markdown": cards_markdown}
+    _list(catalogue(), forms, format)
 
 
 @app.command()
@@ -273,12 +271,8 @@ def strategies(format: _Format = "table") -> None:
     from attnprof.attention.registry import COMPONENTS
     from attnprof.report.strategies import strategies_csv, strategies_json, strategies_markdown, strategies_table
 
-    require_output(format)
-    if format == "table":
-        console().print(strategies_table(COMPONENTS))
-    else:
-        forms = {"csv": strategies_csv, "json": strategies_json, "markdown": strategies_markdown}
-        sys.stdout.write(forms[format](COMPONENTS))
+    forms = {"table": strategies_table, "csv": strategies_csv, "json": strategies_json, "markdown": strategies_markdown}
+    _list(COMPONENTS, forms, format)
 
 
 @app.command()
@@ -286,11 +280,8 @@ def blocks(format: _Format = "table") -> None:
     """List what --block takes: the attention blocks of the papers."""
     from attnprof.report.blocks import blocks_csv, blocks_json, blocks_markdown, blocks_table
 
-    require_output(format)
-    if format == "table":
-        console().print(blocks_table(BLOCKS))
-    else:
-        sys.stdout.write({"csv": blocks_csv, "json": blocks_json, "markdown": blocks_markdown}[format](BLOCKS))
+    forms = {"table": blocks_table, "csv": blocks_csv, "json": blocks_json, "markdown": blocks_markdown}
+    _list(BLOCKS, forms, format)
 
 
 @app.command()
@@ -314,3 +305,12 @@ def doctor() -> None:
             line.add_row("", Text(f"-> {finding.action}", style="bold"))
         console().print(line)
         topic = finding.topic
+
+
+def _list(rows: Sequence[Any], forms: Mapping[str, Callable[[Any], Any]], output: str) -> None:
+    require_output(output)
+    shown = forms[output](rows)
+    if output == "table":
+        console().print(shown)
+    else:
+        sys.stdout.write(shown)
