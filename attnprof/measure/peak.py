@@ -8,8 +8,7 @@ A gradient counts for the module whose forward made the node of the graph that c
 sequence number.
 
 Known limitations: the step runs once more for it, so what differs from step to step may not show; a
-tensor that its module returns counts for that module as long as anybody keeps it; what an operator had taken
-inside is given back before its failure for want of memory can be looked at.
+tensor that its module returns counts for that module as long as anybody keeps it.
 """
 
 from __future__ import annotations
@@ -84,9 +83,10 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             out = func(*args, **(kwargs or {}))
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if is_out_of_memory(error) and not self.out_of_memory:
-                # Here, where what it holds is still held.
+                # Here, where what it holds is still held, but for what the operator had taken inside.
                 self.out_of_memory = True
-                self._note(str(func.overloadpacket), self._allocated("current"))
+                peak = self._allocated("peak")
+                self._note(str(func.overloadpacket), peak if peak > self._highest else self._allocated("current"))
             raise
         module = self._module()
         # A checkpoint runs its part forward again.
