@@ -63,23 +63,30 @@ def limits(request: LimitsRequest, csv_path: str | None, output: str) -> None:
 
 def model(request: ModelRequest, csv_path: str | None, output: str) -> None:
     """The same of a user's model."""
-    from attnprof.model.profile import profile_model
+    from attnprof.model.answer import ModelProfile, unfinished
+    from attnprof.model.profile import ModelError, profile_model
     from attnprof.progress import model_progress_on_stderr
+    from attnprof.record import Record
     from attnprof.report.model import model_csv, model_json, model_markdown, model_table
 
     plan, path = request.plan(), request.path()
     cards = [str(card) for card in request.cards()]
     devices, modes = max(1, len(cards)), len({case.workload for case in plan.cases})
-    found: list[Any] = []
+    found: list[ModelProfile] = []
+    kept: list[Record] = []
     with surviving() as ending, model_progress_on_stderr(plan, devices) as progress, ExitStack() as stack:
         runners, file = opened(request, path, stack, progress.tell)
+        kept = file.records
         for profile in profile_model(request, plan, runners, file, progress):
             found.append(profile)
+    finished = len(found)
+    if ending and not isinstance(ending[0], ModelError):
+        found += unfinished(plan, (record for record in kept if record.card in (cards or [None])), found)
     ranks = {card: rank for rank, card in enumerate(cards)}
-    found.sort(key=lambda profile: ranks.get(profile.as_is.card, 0))
+    found.sort(key=lambda profile: ranks.get(profile.as_is.card or "", 0))
     forms = {"table": model_table, "csv": model_csv, "json": model_json, "markdown": model_markdown}
     show(found, forms, output, csv_path, path)
-    raise_again(ending, path, f"{len(found)} of {devices * modes} profiles")
+    raise_again(ending, path, f"{finished} of {devices * modes} profiles")
 
 
 def recommend(request: RecommendRequest, output: str) -> None:

@@ -11,8 +11,8 @@ from samples import ENVIRONMENT, SETTINGS, measurement
 from test_cli import attnprof_command
 from test_model import NET
 
-from attnprof.model.answer import ModelProfile
-from attnprof.plan import AS_IS, Case
+from attnprof.model.answer import ModelProfile, unfinished
+from attnprof.plan import AS_IS, Case, Plan
 from attnprof.record import Measurement, Outcome, Peak, Record, Source, read_records
 from attnprof.report.model import model_csv, model_json, model_markdown, model_table
 from attnprof.thresholds import Axis, Threshold
@@ -129,6 +129,16 @@ def test_a_record_of_a_model_survives_the_file():
         again = Record.from_line(record.to_line())
         assert again == record
         assert isinstance(again.case.workload, ModelWorkload)
+
+
+def test_what_was_measured_before_an_interruption_is_a_profile_too():
+    [as_is, ran, _] = emulated_profile().records
+    plan = Plan((as_is.case, ran.case))
+    [profile] = unfinished(plan, [ran, as_is], [])
+    assert profile.records == (as_is, ran)
+    assert "largest batch: interrupted before" in text_of(profile)
+    assert unfinished(plan, [as_is, ran], [emulated_profile()]) == []
+    assert unfinished(plan, [ran], []) == []
 
 
 ATTENTION = """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from attnprof.plan import AS_IS, Plan
 from attnprof.record import Record
 from attnprof.thresholds import Threshold
 from attnprof.workload import Workload
@@ -30,3 +31,17 @@ class ModelProfile:
     @property
     def as_is(self) -> Record:
         return self.records[0]
+
+
+def unfinished(plan: Plan, records: Iterable[Record], finished: Sequence[ModelProfile]) -> list[ModelProfile]:
+    """What an interrupted command knows of the rest: profiles of what was measured, no batch searched."""
+    done = {(profile.workload, profile.as_is.card) for profile in finished}
+    places = {case: place for place, case in enumerate(plan.cases)}
+    known: dict[tuple[Workload, str | None], list[Record]] = {}
+    for record in sorted((r for r in records if r.case in places), key=lambda r: places[r.case]):
+        known.setdefault((record.case.workload, record.card), []).append(record)
+    return [
+        ModelProfile(key[0], tuple(mine), not_searched="interrupted before")
+        for key, mine in known.items()
+        if key not in done and mine[0].case.strategy == AS_IS
+    ]
