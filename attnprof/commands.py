@@ -81,7 +81,8 @@ def model(request: ModelRequest, csv_path: str | None, output: str) -> None:
             found.append(profile)
     finished = len(found)
     if ending and not isinstance(ending[0], ModelError):
-        found += unfinished(plan, (record for record in kept if record.card in (cards or [None])), found)
+        mine = [record for record in kept if record.card in cards or not (cards or record.card)]
+        found += unfinished(plan, mine, found)
     ranks = {card: rank for rank, card in enumerate(cards)}
     found.sort(key=lambda profile: ranks.get(profile.as_is.card or "", 0))
     forms = {"table": model_table, "csv": model_csv, "json": model_json, "markdown": model_markdown}
