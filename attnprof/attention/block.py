@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attnprof.attention.carried_out import carried_out
-from attnprof.attention.projections import Projections
+from attnprof.attention.projections import Projection, Projections
 from attnprof.attention.registry import COMPONENTS, Strategy, StrategyError, parse_strategy
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -34,10 +34,13 @@ class AttentionBlock(nn.Module, ABC):
 
     def __init__(self, in_channels: int, strategy: str | Strategy, reduction: int, value_reduction: int = 1) -> None:
         super().__init__()
-        for name, divisor in {"reduction": reduction, "2": value_reduction}.items():
-            if divisor < 1 or in_channels < 1 or in_channels % divisor:
-                which = f"{name}={divisor}: pass a `reduction` that divides it" if name == "reduction" else f"{divisor}"
-                raise ValueError(f"in_channels={in_channels} is not divisible by {which}")
+        if reduction < 1 or in_channels < 1 or in_channels % reduction:
+            raise ValueError(
+                f"in_channels={in_channels} is not divisible by reduction={reduction}: "
+                f"pass a `reduction` that divides it"
+            )
+        if in_channels % value_reduction:
+            raise ValueError(f"in_channels={in_channels} is not divisible by {value_reduction}")
         self.in_channels, self.reduction = in_channels, reduction
         self.strategy = parse_strategy(strategy) if isinstance(strategy, str) else strategy
         self._implementation = self.strategy.implementation()
@@ -98,7 +101,29 @@ class AttentionBlock(nn.Module, ABC):
     def _attend_in_dtype(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return self._attend(x.to(self._dtype) if self.strategy.precision_name in _DTYPES else x)
 
-    def _computed(self, projections: Projections) -> tuple[Tensor, Tensor | None]:
+    def _computed(
+        self,
+        x: Tensor,
+        query: Projection,
+        key: Projection,
+        value: Projection,
+        *,
+        gamma: Tensor | None,
+        value_channels: int,
+        output: Projection | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """By the strategy; arguments as of `Projections`."""
+        projections = Projections(
+            x,
+            query,
+            key,
+            value,
+            gamma=gamma,
+            reduced=self.in_channels // self.reduction,
+            value_channels=value_channels,
+            output=output,
+            pool=self.strategy.pool,
+        )
         found: tuple[Tensor, Tensor | None] = self._implementation(projections, *self.strategy.attention.sizes)
         return found
 
@@ -155,14 +180,5 @@ class SelfAttention2d(AttentionBlock):
 
     def _attend(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return self._computed(
-            Projections(
-                x,
-                self.query_conv,
-                self.key_conv,
-                self.value_conv,
-                gamma=self.gamma,
-                reduced=self.in_channels // self.reduction,
-                value_channels=self.in_channels,
-                pool=self.strategy.pool,
-            )
+            x, self.query_conv, self.key_conv, self.value_conv, gamma=self.gamma, value_channels=self.in_channels
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from attnprof.attention.block import AttentionBlock
-from attnprof.attention.projections import Projections
 from attnprof.attention.registry import Strategy
 
 
@@ -51,16 +50,4 @@ class NonLocalBlock2d(AttentionBlock):
 
     def _attend(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         reduced = self.in_channels // self.reduction
-        return self._computed(
-            Projections(
-                x,
-                self.theta,
-                self.phi,
-                self.g,
-                output=self.W,
-                gamma=None,
-                reduced=reduced,
-                value_channels=reduced,
-                pool=self.strategy.pool,
-            )
-        )
+        return self._computed(x, self.theta, self.phi, self.g, output=self.W, gamma=None, value_channels=reduced)

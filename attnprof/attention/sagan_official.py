@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from attnprof.attention.block import AttentionBlock
-from attnprof.attention.projections import Projections, chain
+from attnprof.attention.projections import chain
 from attnprof.attention.registry import Strategy
 
 
@@ -47,15 +47,11 @@ class SaganOfficialAttention2d(AttentionBlock):
 
     def _attend(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return self._computed(
-            Projections(
-                x,
-                self.theta,
-                chain(self.phi, self.pool),
-                chain(self.g, self.pool),
-                output=self.o,
-                gamma=self.gamma,
-                reduced=self.in_channels // self.reduction,
-                value_channels=self.in_channels // 2,
-                pool=self.strategy.pool,
-            )
+            x,
+            self.theta,
+            chain(self.phi, self.pool),
+            chain(self.g, self.pool),
+            output=self.o,
+            gamma=self.gamma,
+            value_channels=self.in_channels // 2,
         )

@@ -81,7 +81,7 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         try:
             out = func(*args, **(kwargs or {}))
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except Exception as error:
             if is_out_of_memory(error) and not self.out_of_memory:
                 # Here, where what it holds is still held, but for what the operator had taken inside.
                 self.out_of_memory = True

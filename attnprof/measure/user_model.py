@@ -133,9 +133,9 @@ def _imported(place: str) -> ModuleType:
 
 
 def _is_plumbing(filename: str) -> bool:
-    """Whether it is a file of Python's, torch's or attnprof's own."""
-    package = Path(__file__).parents[1]
-    return filename.startswith(("<", str(package))) or "importlib" in filename or f"{Path('torch', 'nn')}" in filename
+    """Whether it is a file of Python's import system, torch's or attnprof's own."""
+    own = [Path(__file__).parents[1], *(Path(module.__path__[0]) for module in (importlib, torch))]
+    return filename.startswith(("<", *map(str, own)))
 
 
 def _shown(filename: str) -> str:
