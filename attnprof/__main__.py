@@ -1,3 +1,3 @@
-from attnprof.cli import main
+from attnprof.cli.app import main
 
 main()

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from attnprof.pipeline import in_order, run_plan
+from attnprof.cases.record_file import RecordFile
 from attnprof.progress import progress_on_stderr
-from attnprof.record import RecordFile
 from attnprof.report.rows import COLUMNS, tidy_row
-from attnprof.request import SweepRequest
+from attnprof.studies.requests import SweepRequest
+from attnprof.studies.sweep import in_order, run_plan
 
 Values = str | int | Iterable[str | int]
 

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
-from attnprof.plan import AS_IS, Case, Plan
-from attnprof.record import Outcome, Record
-from attnprof.thresholds import Threshold
+from attnprof.cases.axis import Threshold
+from attnprof.cases.case import AS_IS, Case
+from attnprof.cases.measurement import Outcome
+from attnprof.cases.plan import Plan
+from attnprof.cases.record import Record
 from attnprof.units import format_duration
 
 

@@ -25,14 +25,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from attnprof.attention import StrategyError, parse_strategy
+from attnprof.cases.parsing import parse_names
+from attnprof.cases.plan import DEFAULT_STRATEGIES
+from attnprof.cli.terminal import console, note, run_app, surviving
 from attnprof.errors import AttnprofError
-from attnprof.plan import DEFAULT_STRATEGIES, parse_names
-from attnprof.terminal import console, note, run_app, surviving
 
 if TYPE_CHECKING:
     from digits.training import Digits, Run
 
-    from attnprof.measure.device import Device
+    from attnprof.measure.worker.devices.base import Device
 
 # Whatever a sweep compares, and what is approximate. fp16 works too; on a CPU it takes longer than all others together.
 STRATEGIES = (
@@ -162,9 +163,9 @@ def _open(spelling: str) -> Device:
     import torch
     from digits.quiet import quiet_stderr
 
-    from attnprof.measure.device import DeviceError
-    from attnprof.measure.opening import open_device
-    from attnprof.record import Source
+    from attnprof.cases.measurement import Source
+    from attnprof.measure.worker.devices.base import DeviceError
+    from attnprof.measure.worker.devices.select import open_device
 
     try:
         with quiet_stderr():

@@ -8,7 +8,7 @@ from hypothesis import settings
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from attnprof.catalogue import parse_cards
+from attnprof.cases.cards import parse_cards
 from attnprof.emulation import emulating
 from attnprof.emulation.toolkit import EmulationError, find_toolkit
 from attnprof.emulation.watch.journal import emulated_driver

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnprof.attention.once import differentiable_once
+from attnprof.attention.differentiable_once import differentiable_once
 from attnprof.attention.tiles import exact_dtype, pieces
 
 Projection = Callable[[Tensor], Tensor]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from attnprof.catalogue import Card
+from attnprof.cases.cards import Card
 from attnprof.emulation.build import library_paths
 from attnprof.emulation.toolkit import find_toolkit
 

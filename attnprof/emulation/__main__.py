@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from attnprof.catalogue import parse_cards
+from attnprof.cases.cards import parse_cards
 from attnprof.emulation import emulating
 from attnprof.errors import AttnprofError
 

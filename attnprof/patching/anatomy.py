@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from attnprof.patching.meaning import Link, Meaning
+from attnprof.patching.formula import Link, Meaning
 
 _NORMS = (nn.GroupNorm, nn.InstanceNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)

@@ -7,8 +7,8 @@ import re
 import torch
 from torch import nn
 
+from attnprof.patching.observed_ops import Seen
 from attnprof.patching.rehearsal import Rehearsal
-from attnprof.patching.seen import Seen
 
 _TOKENS = "attention over tokens, not a 2-D block: torch's own scaled_dot_product_attention serves it"
 _VOLUMES = "its convolutions are of volumes: not a 2-D block"

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from attnprof.attention.carried_out import Attended
-from attnprof.attention.registry import Strategy
-from attnprof.patching.contract import Contract, Returned, contract_of
-from attnprof.patching.meaning import Meaning
+from attnprof.attention.checkpoint_and_autocast import Attended
+from attnprof.attention.strategy import Strategy
+from attnprof.patching.formula import Meaning
+from attnprof.patching.signature import Contract, Returned, contract_of
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnprof.attention.naive import naive
-from attnprof.attention.registry import parse_strategy
+from attnprof.attention.strategies.naive import naive
+from attnprof.attention.strategy import parse_strategy
 from attnprof.patching.anatomy import Anatomy
-from attnprof.patching.contract import Contract, NotOneMapError, Returned, contract_of, unpacked
-from attnprof.patching.meaning import Meaning
+from attnprof.patching.formula import Meaning
+from attnprof.patching.observed_ops import Seen
 from attnprof.patching.patched import original_class
 from attnprof.patching.proof import Difference, attention_scale, difference, relative, tolerance_for
 from attnprof.patching.rehearsal import Rehearsal
-from attnprof.patching.seen import Seen
+from attnprof.patching.signature import Contract, NotOneMapError, Returned, contract_of, unpacked
 
 _NAIVE = parse_strategy("naive")
 # Height and width: different, and small. Odd first, which tells how pooling rounds; some blocks take even maps alone.

@@ -8,7 +8,7 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.text import Text
 
-from attnprof.attention.blocks import BlockForm
+from attnprof.attention.blocks.catalogue import BlockForm
 from attnprof.report.grid import Column, Grid, Row, to_markdown_lines, to_rich
 from attnprof.report.listing import csv_text, json_text
 

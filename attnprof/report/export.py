@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attnprof.record import Record
+from attnprof.cases.record import Record
 from attnprof.report.listing import csv_text, json_text
 from attnprof.report.rows import COLUMNS, tidy_row
 

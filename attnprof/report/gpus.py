@@ -9,7 +9,7 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.text import Text
 
-from attnprof.catalogue import Card
+from attnprof.cases.cards import Card
 from attnprof.report.grid import Column, Grid, Row, to_markdown_lines, to_rich
 from attnprof.report.listing import csv_text, json_text
 from attnprof.units import format_bytes

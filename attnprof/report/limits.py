@@ -9,14 +9,14 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.text import Text
 
-from attnprof.record import Outcome
+from attnprof.cases.axis import Axis, Threshold
+from attnprof.cases.measurement import Outcome
+from attnprof.cases.workload import Workload
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
 from attnprof.report.listing import csv_text, json_text
-from attnprof.report.place import place_text
-from attnprof.report.summary import OUTCOME_WORDS, another_attention_lines
-from attnprof.thresholds import Axis, Threshold
+from attnprof.report.provenance import place_text
+from attnprof.report.remarks import OUTCOME_WORDS, another_attention_lines
 from attnprof.units import format_bytes
-from attnprof.workload import Workload
 
 _LEGEND = "* largest of the exact   ~ approximate   memory ~ size^p: {what}"
 _AMOUNTS = {"hw": "N = H * W", "batch": "the batch", "channels": "the channels"}

@@ -9,17 +9,18 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.text import Text
 
-from attnprof.model.answer import ModelProfile
-from attnprof.plan import AS_IS
-from attnprof.record import Outcome, Record, Source
+from attnprof.cases.axis import Threshold
+from attnprof.cases.case import AS_IS
+from attnprof.cases.measurement import Outcome, Source
+from attnprof.cases.record import Record
+from attnprof.cases.workload import ModelWorkload
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
 from attnprof.report.listing import csv_text, json_text
 from attnprof.report.modules import rolled_up, within
-from attnprof.report.place import place_text
-from attnprof.report.summary import OUTCOME_WORDS, failure_lines, note_lines, strategy_text
-from attnprof.thresholds import Threshold
+from attnprof.report.provenance import place_text
+from attnprof.report.remarks import OUTCOME_WORDS, failure_lines, note_lines, strategy_text
+from attnprof.studies.model import ModelProfile
 from attnprof.units import format_bytes, format_seconds
-from attnprof.workload import ModelWorkload
 
 _LEGEND = "~ approximate   inside operators: their temporaries, and workspaces"
 _TRAINING = "peak, reserved: over two steps, so with gradients and optimizer state"

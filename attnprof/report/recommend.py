@@ -11,14 +11,14 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.text import Text
 
-from attnprof.recommend.answer import Nearest, Recommendation
-from attnprof.recommend.ranking import Option, Ranking
-from attnprof.recommend.snippet import snippet
-from attnprof.record import Outcome, Source
+from attnprof.cases.axis import Threshold
+from attnprof.cases.measurement import Outcome, Source
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
-from attnprof.report.place import place_text
-from attnprof.report.summary import another_attention_lines, note_lines, strategy_text
-from attnprof.thresholds import Threshold
+from attnprof.report.provenance import place_text
+from attnprof.report.remarks import another_attention_lines, note_lines, strategy_text
+from attnprof.studies.recommend.answer import Nearest, Recommendation
+from attnprof.studies.recommend.ranking import Option, Ranking
+from attnprof.studies.recommend.snippet import snippet
 from attnprof.units import format_bytes, format_seconds
 
 _LEGEND = "takes: peak, on CUDA with cache and context   ~ approximate; a time: estimated"

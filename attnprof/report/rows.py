@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from attnprof.record import Record
+from attnprof.cases.record import Record
 
 Cell = Any  # str, int, float, bool or None
 

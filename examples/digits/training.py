@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from attnprof import SelfAttention2d
 from attnprof.attention import parse_strategy
-from attnprof.measure.device import Device, is_out_of_memory
+from attnprof.measure.worker.devices.base import Device, is_out_of_memory
 from digits.quiet import quiet_stderr
 
 # Over the first steps two exact strategies differ by rounding alone; later training amplifies whatever differs.

@@ -10,9 +10,9 @@ from typing import Any
 
 from .findings import Holder, Line, OutOfMemory
 from .holders import holders_of, live_blocks
-from .lines import Place, line_of, of_torch, places_of, program_places, rooted_in_torch
 from .notes import Notes
 from .snapshot import snapshot
+from .source_lines import Place, line_of, of_torch, places_of, program_places, rooted_in_torch
 
 _STACK_LINES = 20
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .findings import BACKWARD, EARLIER, GRADIENTS, Holder
-from .lines import Place, innermost, line_of, places_of_block, rooted_in_torch
+from .source_lines import Place, innermost, line_of, places_of_block, rooted_in_torch
 
 
 @dataclass(frozen=True)

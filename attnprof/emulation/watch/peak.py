@@ -11,7 +11,7 @@ from typing import Any
 
 from .findings import Peak
 from .holders import Block, holders_of, live_blocks
-from .lines import innermost, line_of, places_of_block
+from .source_lines import innermost, line_of, places_of_block
 
 # Older calls are forgotten. A training step of a large model makes some ten thousand.
 HISTORY_CALLS = 100_000

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from .findings import ReadLine
 from .journal import EmulatedDriver, ReadBackListener
-from .lines import Place, innermost, line_of, places_of
 from .notes import Notes
+from .source_lines import Place, innermost, line_of, places_of
 
 
 class ReadBacks:

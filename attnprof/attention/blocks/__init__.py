@@ -1,0 +1,1 @@
+"""The attention blocks of the papers."""

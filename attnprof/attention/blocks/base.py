@@ -1,0 +1,140 @@
+"""What every attention block is, and the SAGAN block as a drop-in module."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from attnprof.attention.checkpoint_and_autocast import carried_out
+from attnprof.attention.projections import Projection, Projections
+from attnprof.attention.strategy import COMPONENTS, Strategy, StrategyError, parse_strategy
+
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class AttentionBlock(nn.Module, ABC):
+    """A block over all positions of a feature map, computed by the strategy of your choice.
+
+    A subclass makes its parameters, then calls `_in_precision`, and says in `_attend` what it computes.
+
+    With `fp16` or `bf16` the parameters are in that dtype, the input is cast to it, and the output
+    comes back in the dtype of the input.
+
+    Attributes:
+        in_channels: C.
+        reduction: C / (channels of query and key).
+        strategy: how it is computed; see `attnprof.attention.COMPONENTS`.
+
+    Raises:
+        StrategyError: an unknown or impossible strategy.
+        ValueError: the channels do not divide.
+    """
+
+    def __init__(self, in_channels: int, strategy: str | Strategy, reduction: int, value_reduction: int = 1) -> None:
+        super().__init__()
+        if reduction < 1 or in_channels < 1 or in_channels % reduction:
+            raise ValueError(
+                f"in_channels={in_channels} is not divisible by reduction={reduction}: "
+                f"pass a `reduction` that divides it"
+            )
+        if in_channels % value_reduction:
+            raise ValueError(f"in_channels={in_channels} is not divisible by {value_reduction}")
+        self.in_channels, self.reduction = in_channels, reduction
+        self.strategy = parse_strategy(strategy) if isinstance(strategy, str) else strategy
+        self._implementation = self.strategy.implementation()
+
+    @abstractmethod
+    def residual_weights(self) -> list[nn.Parameter]:
+        """By which the attention term is multiplied: zero in a new block, which so begins as the identity."""
+
+    @abstractmethod
+    def _attend(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The output, and the attention map (B, N, M) where the strategy has one."""
+
+    def forward(self, x: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Attend.
+
+        Args:
+            x: (B, C, H, W), any H and W.
+            return_attention: return the attention map too, (B, N, M) with N = H * W queries and M
+                keys, where the strategy has one.
+
+        Returns:
+            (B, C, H, W), or a pair of that and the attention map.
+
+        Raises:
+            ValueError: x is not (B, in_channels, H, W), or of another dtype than the parameters; or the strategy
+                has no attention map.
+        """
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"expected an input of shape (B, {self.in_channels}, H, W), got {tuple(x.shape)}")
+        if x.dtype != self._dtype and not (self.strategy.precision_name or torch.is_autocast_enabled(x.device.type)):
+            raise ValueError(
+                f"expected an input in the dtype of the parameters, {self._dtype}, got {x.dtype}: cast one of them"
+            )
+        if return_attention and not self.strategy.has_map:
+            with_map = " or ".join(component.name for component in COMPONENTS if component.has_map)
+            raise ValueError(f"strategy {str(self.strategy)!r} never forms the attention map: use {with_map} for it")
+        out, attention = carried_out(self.strategy, self._attend_in_dtype, x)
+        if not return_attention:
+            return out
+        assert attention is not None
+        return out, attention
+
+    def use(self, strategy: str | Strategy) -> None:
+        """Compute by another strategy from now on, with the parameters as they are.
+
+        Raises:
+            StrategyError: an unknown or impossible strategy; or one of the two keeps its parameters in half precision.
+        """
+        parsed = parse_strategy(strategy) if isinstance(strategy, str) else strategy
+        for held in (self.strategy, parsed):
+            if held.precision_name in _DTYPES:
+                raise StrategyError(
+                    f"strategy {str(held)!r} keeps its parameters in {held.precision_name}, and those of a block stay "
+                    f"as they are: use +amp, or build a new block"
+                )
+        self.strategy, self._implementation = parsed, parsed.implementation()
+
+    def _attend_in_dtype(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self._attend(x.to(self._dtype) if self.strategy.precision_name in _DTYPES else x)
+
+    def _computed(
+        self,
+        x: Tensor,
+        query: Projection,
+        key: Projection,
+        value: Projection,
+        *,
+        gamma: Tensor | None,
+        value_channels: int,
+        output: Projection | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """By the strategy; arguments as of `Projections`."""
+        projections = Projections(
+            x,
+            query,
+            key,
+            value,
+            gamma=gamma,
+            reduced=self.in_channels // self.reduction,
+            value_channels=value_channels,
+            output=output,
+            pool=self.strategy.pool,
+        )
+        found: tuple[Tensor, Tensor | None] = self._implementation(projections, *self.strategy.attention.sizes)
+        return found
+
+    def _in_precision(self) -> None:
+        """To be called when all parameters are there."""
+        if self.strategy.precision_name in _DTYPES:
+            self.to(_DTYPES[self.strategy.precision_name])
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, strategy={str(self.strategy)!r}, reduction={self.reduction}"

@@ -1,0 +1,1 @@
+"""The ways to compute attention, one file for each family."""

@@ -1,0 +1,259 @@
+"""The attention strategies and modifiers by name, how they compose, and what each promises.
+
+This file knows names and facts only and imports no torch, so that plans and help texts answer at
+once. To add a strategy: write its file in `strategies` and add one line to `COMPONENTS`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any, Literal
+
+Kind = Literal["attention", "keys", "wrapper", "precision"]
+
+
+class StrategyError(ValueError):
+    """An unknown or impossible strategy; the message names the reason and the nearest valid spelling."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of a strategy's spelling.
+
+    Attributes:
+        name: the spelling, without arguments.
+        kind: `attention` computes the block, `keys` changes what is attended to, `wrapper` changes
+            when it is computed, `precision` changes in which dtype. A strategy has one attention
+            and at most one of each other kind.
+        memory: how the step's memory grows with N = H * W, in forward and in training; of what is no
+            attention, what it does to that of the attention it is joined to.
+        summary: one line for a listing.
+        runs: where, and what it takes there.
+        arguments: names of the optional sizes after the colon (`online:512x2048`).
+        defaults: their values where an absent argument has a fixed one.
+        implementation: `module:function` under `attnprof.attention.strategies` (attentions only).
+        has_map: whether the N x N attention map exists and can be returned.
+        approximation: what is given up against the plain block in the workload's dtype; "" if exact.
+        any_keys: whether it can attend to pooled keys (attentions only).
+    """
+
+    name: str
+    kind: Kind
+    memory: tuple[str, str]
+    summary: str
+    runs: str
+    arguments: tuple[str, ...] = ()
+    defaults: tuple[int, ...] = ()
+    implementation: str = ""
+    has_map: bool = False
+    approximation: str = ""
+    any_keys: bool = True
+
+    @property
+    def sizes(self) -> str:
+        """What may stand after the colon, `QUERIESxKEYS`; "" for nothing."""
+        return "x".join(argument.upper() for argument in self.arguments)
+
+    @property
+    def spelling(self) -> str:
+        """With what may be left out in brackets: `online[:QUERIESxKEYS]`."""
+        return f"{self.name}[:{self.sizes}]" if self.arguments else self.name
+
+
+_QUADRATIC, _LINEAR, _FEWER_KEYS = ("N^2", "N^2"), ("N", "N"), ("/ FACTOR^2", "/ FACTOR^2")
+# N * (H + W).
+_OF_LINES = ("N^1.5", "N^1.5")
+# Of a step by itself. What a checkpoint saves is what the block keeps while the rest of a network runs.
+_SAME_PEAK = ("same", "same peak")
+# All of naive's halves, none of what a softmax in float32 needs.
+_HALF_AT_MOST = ("up to / 2", "up to / 2")
+
+_ANOTHER = "another attention"
+
+_ANY = "CPU and CUDA, any dtype"
+_TILES = f"{_ANY}; in half precision the softmax of a tile is float32"
+# ATen native/transformers/sdp_utils_cpp.h: check_last_dim_stride_equals_1_dense; sdp_utils_cpp.cpp for the CPU.
+# cuda/sdp_utils.cpp: check_flash_attention_hardware_support, check_prefer_cudnn_attention, and the dtypes of
+# can_use_mem_efficient_attention.
+_MATH = (
+    "CPU and CUDA: the math kernel in any dtype, half precision computed in float32; a channels_last map gets "
+    "efficient on CUDA"
+)
+_FUSED = (
+    "CPU: flash. CUDA: efficient in fp32; fp16 and bf16 get flash from compute capability 8.0 (9.0 and 10.0: or "
+    "cuDNN), below it efficient (fp16) and math, N^2 (bf16); fp64 gets math, N^2"
+)
+
+COMPONENTS: tuple[Component, ...] = (
+    Component("naive", "attention", _QUADRATIC, "plain two-matrix form, as everyone writes it", _ANY,
+              implementation="naive:naive", has_map=True),
+    Component("chunked", "attention", _LINEAR, "query chunks; backward recomputes the weights", _TILES,
+              ("queries",), implementation="tiled:chunked"),
+    Component("online", "attention", _LINEAR, "query and key tiles (online softmax)", _TILES,
+              ("queries", "keys"), implementation="tiled:online"),
+    Component("sdpa", "attention", _QUADRATIC, "scaled_dot_product_attention on the conv outputs as they are", _MATH,
+              implementation="sdpa:sdpa"),
+    Component("sdpa-pad", "attention", _LINEAR, "query and key zero-padded so that the fused kernels run", _FUSED,
+              implementation="sdpa:sdpa_pad"),
+    Component("sdpa-split", "attention", _LINEAR, "value columns as several heads so that the fused kernels run",
+              _FUSED, implementation="sdpa:sdpa_split"),
+    Component("criss-cross", "attention", _OF_LINES, "each position to its row and column, twice (CCNet)", _ANY,
+              implementation="rows_and_columns:criss_cross", approximation=_ANOTHER, any_keys=False),
+    Component("axial", "attention", _OF_LINES, "within each column, then within each row", _ANY,
+              implementation="rows_and_columns:axial", approximation=_ANOTHER, any_keys=False),
+    Component("linear", "attention", _LINEAR, "softmax of query and of key apart, key and value multiplied first "
+              "(efficient attention)", _ANY, implementation="linear:linear", approximation=_ANOTHER),
+    Component("global-context", "attention", _LINEAR, "one attention for all positions, by the mean query "
+              "(after GCNet)", _ANY, implementation="linear:global_context", approximation=_ANOTHER),
+    Component("pooled", "keys", _FEWER_KEYS, "keys and values max-pooled, as the official SAGAN code does", _ANY,
+              ("factor",), (2,), approximation="pooled keys"),
+    Component("checkpoint", "wrapper", _SAME_PEAK, "torch.utils.checkpoint: keeps the input alone until backward, "
+              "which computes the block again", _ANY),
+    Component("fp16", "precision", _HALF_AT_MOST, "module and input in float16",
+              "CPU and CUDA; tensor cores from compute capability 7.0", approximation="fp16"),
+    Component("bf16", "precision", _HALF_AT_MOST, "module and input in bfloat16",
+              "CPU and CUDA from compute capability 8.0; below it CUDA converts, and is slow", approximation="bf16"),
+    Component("amp", "precision", _HALF_AT_MOST, "autocast around the block",
+              "CUDA: float16 with a float32 softmax (N^2 hardly shrinks). CPU: bfloat16", approximation="autocast"),
+)  # fmt: skip
+
+_BY_NAME = {component.name: component for component in COMPONENTS}
+_SPELLING_ORDER: tuple[Kind, ...] = ("keys", "attention", "wrapper", "precision")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component with the sizes that were given for it."""
+
+    component: Component
+    sizes: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        sizes = "x".join(map(str, self.sizes))
+        return f"{self.component.name}:{sizes}" if sizes else self.component.name
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A composition such as `pooled:2+sdpa-pad+fp16`; `str()` gives its one canonical spelling."""
+
+    attention: Part
+    keys: Part | None = None
+    wrapper: Part | None = None
+    precision: Part | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts in the order of the canonical spelling."""
+        parts = (getattr(self, kind) for kind in _SPELLING_ORDER)
+        return tuple(part for part in parts if part is not None)
+
+    def __str__(self) -> str:
+        shown = [part for part in self.parts if not (self.keys and part.component.name == "naive")]
+        return "+".join(map(str, shown))
+
+    @property
+    def approximation(self) -> str:
+        """What is given up against the plain block in the workload's dtype; "" where exact."""
+        return ", ".join(p.component.approximation for p in self.parts if p.component.approximation)
+
+    @property
+    def exact(self) -> bool:
+        """Whether it computes the plain block's function to rounding of the workload's dtype."""
+        return not self.approximation
+
+    @property
+    def has_map(self) -> bool:
+        """Whether the attention map exists and can be returned."""
+        return self.attention.component.has_map
+
+    @property
+    def pool(self) -> int:
+        """The max-pooling factor of keys and values (1: none)."""
+        return self.keys.sizes[0] if self.keys else 1
+
+    @property
+    def checkpoint(self) -> bool:
+        """Whether the block is recomputed in backward."""
+        return self.wrapper is not None
+
+    @property
+    def precision_name(self) -> str | None:
+        """`fp16`, `bf16`, `amp` or None."""
+        return self.precision.component.name if self.precision else None
+
+    @property
+    def another_attention(self) -> bool:
+        """Whether it attends otherwise than the plain block does, whatever the keys and the precision."""
+        return bool(self.attention.component.approximation)
+
+    def definition(self) -> Strategy:
+        """The plain form that computes the same function, or another attention itself: of useful FLOPs."""
+        return Strategy(self.attention if self.another_attention else Part(_BY_NAME["naive"]), keys=self.keys)
+
+    def implementation(self) -> Callable[..., Any]:
+        """The attention's function; imports its module, and so torch."""
+        module, _, function = self.attention.component.implementation.partition(":")
+        return getattr(import_module(f"attnprof.attention.strategies.{module}"), function)  # type: ignore[no-any-return]
+
+
+@cache
+def parse_strategy(text: str) -> Strategy:
+    """Parse a spelling such as `chunked:1024+checkpoint`, in any order of parts.
+
+    Without an attention, `naive` is meant (`pooled`, `fp16`).
+
+    Raises:
+        StrategyError: an unknown name, a malformed size, or parts that exclude one another.
+    """
+    found: dict[Kind, Part] = {}
+    for spelling in text.strip().split("+"):
+        part = _parse_part(spelling.strip(), text)
+        kind = part.component.kind
+        if kind in found:
+            raise StrategyError(
+                f"strategy {text!r}: {found[kind]} and {part} exclude one another; nearest valid: "
+                f"{_first_of_each_kind(text)!r}"
+            )
+        found[kind] = part
+    attention = found.setdefault("attention", Part(_BY_NAME["naive"]))
+    if "keys" in found and not attention.component.any_keys:
+        keys = found.pop("keys")
+        raise StrategyError(
+            f"strategy {text!r}: {attention} attends along rows and columns, which {keys} does not keep; "
+            f"nearest valid: {str(Strategy(**found))!r}"
+        )
+    return Strategy(**found)
+
+
+def _parse_part(spelling: str, text: str) -> Part:
+    name, colon, sizes_text = spelling.partition(":")
+    component = _BY_NAME.get(name)
+    if component is None:
+        near = difflib.get_close_matches(name.lower(), _BY_NAME, n=2, cutoff=0.4)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(_BY_NAME)}"
+        raise StrategyError(f"unknown strategy {name!r} in {text!r}: {hint}")
+    if not colon:
+        return Part(component, component.defaults)
+    if not component.arguments:
+        raise StrategyError(f"strategy {text!r}: {name} takes no size; write {name!r}")
+    form = f"{name}:{component.sizes}"
+    if not re.fullmatch(r"[0-9]+(x[0-9]+)*", sizes_text):
+        raise StrategyError(f"strategy {text!r}: {sizes_text!r} is not a size; write {name!r} or {form}")
+    sizes = tuple(int(size) for size in sizes_text.split("x"))
+    if len(sizes) != len(component.arguments) or min(sizes) < 1:
+        raise StrategyError(f"strategy {text!r}: {spelling!r} must be {form}, each size at least 1")
+    return Part(component, sizes)
+
+
+def _first_of_each_kind(text: str) -> str:
+    kept: dict[Kind, str] = {}
+    for spelling in text.split("+"):
+        part = _parse_part(spelling.strip(), text)
+        kept.setdefault(part.component.kind, str(part))
+    return "+".join(kept[kind] for kind in _SPELLING_ORDER if kind in kept)

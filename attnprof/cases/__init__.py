@@ -1,0 +1,1 @@
+"""The nouns: workloads, cases, plans, measurements, records, cards. Needs no torch and starts no processes."""

@@ -1,0 +1,115 @@
+"""The file that keeps records: one JSON line a case."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
+
+from attnprof.cases.record import Record
+from attnprof.errors import AttnprofError
+
+_LINE_START = b'{"schema":'
+
+
+class RecordFile:
+    """Appends records as they come; each is on disk before the next case starts.
+
+    A line cut short by a crash is dropped when the file is opened again.
+
+    Raises:
+        AttnprofError: the file cannot be read or written, or holds something else.
+    """
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self.path = path
+        self.records: list[Record] = []
+        self._stream: IO[str] | None = None
+        self._lock = Lock()
+        try:
+            if path.exists() and path.stat().st_size:
+                if not resume:
+                    raise AttnprofError(f"{path} exists: add --resume to continue it, or choose another --out")
+                self.records = read_records(path, drop_cut_line=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise AttnprofError(f"cannot write {path}: {error.strerror}; choose another --out") from None
+
+    def append(self, record: Record) -> None:
+        """Returns when it is on disk. May be called from several threads.
+
+        Raises:
+            AttnprofError: it cannot be written.
+        """
+        assert self._stream is not None
+        with self._lock:
+            try:
+                self._stream.write(record.to_line() + "\n")
+                self._stream.flush()
+                self.records.append(record)  # Ctrl-C comes while the disk is waited for
+                os.fsync(self._stream.fileno())
+            except OSError as error:
+                raise AttnprofError(
+                    f"cannot write {self.path}: {error.strerror}; the records before are kept: "
+                    f"make room and continue with --resume"
+                ) from None
+
+    def require_same(self, kind: str, mine: Mapping[str, Any], card: str | None = None) -> None:
+        """Refuse to mix records: `kind` is "environment" or "settings".
+
+        Args:
+            card: compare with its records only; None: with those of this machine's device.
+
+        Raises:
+            AttnprofError: a record differs; the message names the key and both values.
+        """
+        for record in self.records:
+            if record.card != card:
+                continue
+            theirs: Mapping[str, Any] = getattr(record, kind)
+            for key in sorted({*mine, *theirs}):
+                if mine.get(key) != theirs.get(key):
+                    raise AttnprofError(
+                        f"cannot resume {self.path}: it was measured with {key} = {theirs.get(key)}, now it is "
+                        f"{mine.get(key)}; choose another --out"
+                    )
+
+    def __enter__(self) -> RecordFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._stream is not None:
+            with suppress(OSError):  # a full disk was reported when the record was appended
+                self._stream.close()
+
+
+def read_records(path: Path, *, drop_cut_line: bool = False) -> list[Record]:
+    """The records of a file, the newest last.
+
+    Args:
+        drop_cut_line: remove from the file a last line that a crash cut short.
+
+    Raises:
+        AttnprofError: a line is not a record; the file is left as it is.
+        OSError: the file cannot be read or, with `drop_cut_line`, written.
+    """
+    content = path.read_bytes()
+    whole, newline, cut = content.rpartition(b"\n")
+    records = []
+    for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
+        try:
+            records.append(Record.from_line(line.decode("utf-8")))
+        except ValueError as error:
+            raise AttnprofError(f"{path}, line {number}: {error}; choose another file") from None
+    if cut and not cut.startswith(_LINE_START[: len(cut)]):
+        raise AttnprofError(f"{path} is not a file of attnprof records; choose another file")
+    if cut and drop_cut_line:
+        os.truncate(path, len(content) - len(cut))
+    return records

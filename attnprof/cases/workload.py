@@ -1,0 +1,112 @@
+"""What is run, whatever computes it: an attention block, or a user's whole model. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from attnprof.attention.blocks.catalogue import block_form
+
+MODES = ("forward", "train")
+DTYPES = ("fp32", "fp16", "bf16", "fp64")
+OPTIMIZERS = ("sgd", "sgd-momentum", "adam", "adamw")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The block's input and what is done with it: everything of a case but the strategy.
+
+    Attributes:
+        batch, channels, height, width: the input is (B, C, H, W).
+        dtype: `fp32`, `fp16`, `bf16` or `fp64`.
+        mode: `forward` (no gradients) or `train` (forward, and backward to input and parameters).
+        reduction: C / (channels of query and key).
+        block: which block; see `attnprof.attention.blocks`.
+    """
+
+    batch: int
+    channels: int
+    height: int
+    width: int
+    dtype: str = "fp32"
+    mode: str = "forward"
+    reduction: int = 8
+    block: str = "sagan"
+
+    @property
+    def positions(self) -> int:
+        """N = H * W."""
+        return self.height * self.width
+
+    @property
+    def flops(self) -> int:
+        """Of the plain block's matrix products, for planning; measured cases use torch's counter.
+
+        Backward of a product is two of the same size.
+        """
+        forward = block_form(self.block).forward_flops(
+            self.batch, self.channels, self.height, self.width, self.reduction
+        )
+        return forward * 3 if self.mode == "train" else forward
+
+    def is_within(self, other: Workload) -> bool:
+        """Whether `other` is the same but larger, in one dimension at least and smaller in none."""
+        same_size = replace(self, batch=other.batch, channels=other.channels, height=other.height, width=other.width)
+        return (
+            same_size == other
+            and self.batch <= other.batch
+            and self.channels <= other.channels
+            and self.positions <= other.positions
+            and self != other
+        )
+
+    @property
+    def kind(self) -> str:
+        """What it is beside its size: `fp32 train`, after the block where that is not SAGAN's."""
+        return " ".join([*([self.block] if self.block != Workload.block else []), self.dtype, self.mode])
+
+    def __str__(self) -> str:
+        return f"{self.batch}x{self.channels}x{self.height}x{self.width} {self.kind}"
+
+
+@dataclass(frozen=True)
+class ModelWorkload(Workload):
+    """A user's model and its inputs in the place of a block. Channels, height and width say nothing here.
+
+    Attributes:
+        target: `PATH.py:NAME` or `package.module:NAME`: a module, or what makes one when it is called.
+        inputs: shape of each input without the batch, and its kind if not floating, joined by `+`: `3x256x256`,
+            `4x64x64+:long`.
+        digest: of the file, so that results of another version of it are not taken for this one's.
+        optimizer: one of `OPTIMIZERS`; "" in forward.
+        amp, checkpointing, channels_last: whether each is on.
+    """
+
+    target: str = ""
+    inputs: str = ""
+    digest: str = ""
+    optimizer: str = ""
+    amp: bool = False
+    checkpointing: bool = False
+    channels_last: bool = False
+
+    @property
+    def flops(self) -> int:
+        """Not known before it runs."""
+        return 0
+
+    @property
+    def kind(self) -> str:
+        flags = [name for name in ("amp", "checkpointing", "channels_last") if getattr(self, name)]
+        return " ".join([self.dtype, self.mode, *([self.optimizer] if self.optimizer else []), *flags])
+
+    def input_shapes(self) -> list[tuple[tuple[int, ...], str]]:
+        """Of each input its shape, batch included, and its kind: `float` or `long`."""
+        found = []
+        for one in self.inputs.split("+"):
+            dims, _, kind = one.partition(":")
+            found.append(((self.batch, *(int(dim) for dim in dims.split("x") if dim)), kind or "float"))
+        return found
+
+    def __str__(self) -> str:
+        sizes = " ".join("x".join(map(str, shape)) for shape, _ in self.input_shapes())
+        return f"{self.target} {sizes} {self.kind}"

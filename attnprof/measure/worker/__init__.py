@@ -1,0 +1,1 @@
+"""The process that measures, and everything that runs in it. Needs torch."""

@@ -1,0 +1,1 @@
+"""The devices under measurement: this host, a CUDA card, and an emulated card."""

@@ -1,0 +1,139 @@
+"""What every device under measurement answers. `CpuDevice`, `CudaDevice` and `EmulatedDevice` are in files
+of their own; nothing else in attnprof tells them apart.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from attnprof.cases.device_state import Survey
+from attnprof.cases.measurement import Estimate, Source
+from attnprof.units import format_bytes
+from attnprof.version import __version__
+
+# An allocation that was refused, in the words of torch and the libraries under it.
+_OUT_OF_MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "ALLOC_FAILED",
+    "could not create a memory",
+)
+
+
+class DeviceError(Exception):
+    """The device that was asked for is not here."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a step did to the device's memory, above what was allocated before it.
+
+    Attributes:
+        peak_bytes: at its highest.
+        left_bytes: when it was over.
+        reserved_bytes, device_bytes, context_bytes, resident_bytes: as in `record.Memory`.
+    """
+
+    peak_bytes: int
+    left_bytes: int
+    reserved_bytes: int | None = None
+    device_bytes: int | None = None
+    context_bytes: int | None = None
+    resident_bytes: int | None = None
+
+
+class Device(Protocol):
+    """Where cases run.
+
+    Attributes:
+        name: `cpu` or `cuda:0`.
+        forks: whether a case runs in a forked child rather than in the worker itself.
+        source: of its numbers. An emulated device has memory alone: no values, no time.
+    """
+
+    name: str
+    forks: bool
+    source: Source
+
+    def environment(self) -> dict[str, Any]:
+        """What must agree for two records to be compared."""
+
+    def survey(self) -> Survey:
+        """What there is of it, and who has it."""
+
+    def limit(self, budget_bytes: int | None) -> int:
+        """Enforce the budget, or without one what the device can spare; returns it in bytes."""
+
+    def allocated_bytes(self, tensors: list[torch.Tensor]) -> int:
+        """What these tensors take."""
+
+    def read(self, step: Callable[[], None]) -> Reading:
+        """Run a step and read its memory."""
+
+    def clean(self) -> None:
+        """Free what nobody uses any more."""
+
+    def emptied(self) -> bool:
+        """The same after a case; False if something of it stays."""
+
+    def forget(self) -> None:
+        """Begin a case: what happened before does not concern it."""
+
+    def unknown_calls(self) -> tuple[str, ...]:
+        """Calls of the case that this device could not answer, so that its numbers are not to be trusted."""
+
+    def estimated(self, step: Callable[[], None]) -> Estimate | None:
+        """How long a step would take on the card that this stands for; None where time can be measured."""
+
+    def notes(self) -> tuple[str, ...]:
+        """What to know about the case's numbers, a line each."""
+
+
+class RealDevice:
+    """What is the same for every device that really computes."""
+
+    source = Source.MEASURED
+
+    def forget(self) -> None:
+        pass
+
+    def unknown_calls(self) -> tuple[str, ...]:
+        return ()
+
+    def estimated(self, step: Callable[[], None]) -> Estimate | None:
+        return None
+
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation was refused."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY_WORDS)
+
+
+def refusal(error: BaseException, limit_bytes: int) -> str:
+    """One line on an allocation that was refused."""
+    words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    words = words.partition(" If reserved but unallocated memory is large")[0]  # torch's standing advice
+    return f"limit {format_bytes(limit_bytes)}: {words}"
+
+
+def common_environment() -> dict[str, Any]:
+    return {
+        "attnprof": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+    }

@@ -1,0 +1,58 @@
+"""A card that is emulated (`attnprof.emulation`): the CUDA device, and what its emulation has to say of a case."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from typing import Any
+
+from attnprof.cases.cards import parse_cards
+from attnprof.cases.measurement import Estimate, Source
+from attnprof.emulation.watch.journal import EmulatedDriver
+from attnprof.measure.worker.devices.cuda import CudaDevice
+from attnprof.measure.worker.passes.roofline import estimated_step
+
+
+class EmulatedDevice(CudaDevice):
+    """Measured as a card is, in memory alone: nothing is computed, and nothing takes its time."""
+
+    source = Source.EMULATED
+
+    def __init__(self, index: int, driver: EmulatedDriver) -> None:
+        super().__init__(index)
+        self._driver = driver
+
+    def environment(self) -> dict[str, Any]:
+        found = super().environment()
+        return {
+            **found,
+            "driver": "emulated",
+            "gpu": os.environ["ATTNPROF_GPU"],
+            "context_bytes": self._context_bytes(),
+            "cudnn_plans": self._cudnn_plans(),
+        }
+
+    def forget(self) -> None:
+        self._driver.clear()
+
+    def unknown_calls(self) -> tuple[str, ...]:
+        return self._driver.journal().unknown
+
+    def estimated(self, step: Callable[[], None]) -> Estimate | None:
+        [card] = parse_cards(os.environ["ATTNPROF_GPU"])
+        return estimated_step(step, card)
+
+    def notes(self) -> tuple[str, ...]:
+        journal = self._driver.journal()
+        notes = [f"emulation assumes that {line}" for line in journal.assumed]
+        if journal.read_backs:
+            notes.append(
+                "read values back from the device, which emulation answers with zeros: "
+                "sizes that depend on them are not those of a card"
+            )
+        return tuple(notes)
+
+    def _cudnn_plans(self) -> bool:
+        """Whether the real cuDNN chooses kernels and workspaces for the card."""
+        return bool(ctypes.CDLL("libcudnn.so.9").attnprof_cudnn_plans())

@@ -1,0 +1,81 @@
+"""What NVML, the driver's management library, tells of a card. Optional: nvidia-ml-py brings it to Python."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+import psutil
+
+from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, Holder
+
+
+@lru_cache(maxsize=1)
+def nvml() -> Any:
+    """nvidia-ml-py, started; None without it or without a driver."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # not installed, or its own error for a missing driver library
+        return None
+    return pynvml
+
+
+def driver_version() -> str | None:
+    library = nvml()
+    if library is None:
+        return None
+    version = library.nvmlSystemGetDriverVersion()
+    return version.decode() if isinstance(version, bytes) else str(version)
+
+
+def own_bytes(uuid: str) -> int | None:
+    """What this process takes on the card; None where NVML does not tell it apart."""
+    library = nvml()
+    if library is None:
+        return None
+    try:
+        processes = library.nvmlDeviceGetComputeRunningProcesses(library.nvmlDeviceGetHandleByUUID(uuid))
+    except _errors(library):  # a card that it does not serve
+        return None
+    used: list[int | None] = [process.usedGpuMemory for process in processes if process.pid == os.getpid()]
+    return used[0] if used else None
+
+
+def holders(uuid: str) -> tuple[tuple[Holder, ...], str]:
+    """The other processes on the card, the largest first, or why they cannot be told.
+
+    This process must have a context there.
+    """
+    library = nvml()
+    if library is None:
+        return (), "NVML does not start here" if find_spec("pynvml") else NO_BINDINGS
+    try:
+        card = library.nvmlDeviceGetHandleByUUID(uuid)
+        processes = list(library.nvmlDeviceGetComputeRunningProcesses(card))
+    except _errors(library) as error:
+        return (), f"NVML says: {error}"
+    with suppress(*_errors(library)):  # a card without a display side
+        processes += library.nvmlDeviceGetGraphicsRunningProcesses(card)
+    held: dict[int, int | None] = {process.pid: process.usedGpuMemory for process in processes}
+    # In a container NVML lists the host's numbers, or nothing (github.com/NVIDIA/nvidia-docker/issues/1483).
+    if os.getpid() not in held:
+        return (), IN_CONTAINER
+    found = (Holder(pid, _name(pid), used) for pid, used in held.items() if pid != os.getpid())
+    return tuple(sorted(found, key=lambda holder: -(holder.held_bytes or 0))), ""
+
+
+def _errors(library: Any) -> tuple[type[Exception], ...]:
+    """Its own, and that of bindings newer than the driver, which is none of its own."""
+    return library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError)
+
+
+def _name(pid: int) -> str:
+    try:
+        return psutil.Process(pid).name()
+    except psutil.Error:  # it has ended, or is another user's
+        return ""

@@ -1,0 +1,1 @@
+"""The separate passes over one case: each measures one thing."""

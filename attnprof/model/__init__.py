@@ -1,1 +1,0 @@
-"""`attnprof model`: a user's whole model, as it is and patched."""

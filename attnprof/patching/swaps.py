@@ -1,0 +1,170 @@
+"""What is done with one block: decided on the block as it is, carried out later."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnprof.attention.blocks.base import AttentionBlock
+from attnprof.attention.strategy import Strategy, StrategyError
+from attnprof.patching.anatomy import Anatomy
+from attnprof.patching.patched import Patched, Swap, original_class, patched_class
+from attnprof.patching.proof import Difference, difference, tolerance_for
+from attnprof.patching.recognise import NotRecognisedError, Recognised, proven, recognised, taken_by_names
+from attnprof.patching.rehearsal import Rehearsal
+from attnprof.patching.report import Change
+
+_FORMER = "_strategy_before_patch"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A change, and the function that makes it."""
+
+    change: Change
+    apply: Callable[[], None]
+
+
+def users_block(path: str, anatomy: Anatomy, strategy: Strategy, prove: bool) -> Decision:
+    """For a block of a user's class.
+
+    Raises:
+        NotRecognisedError: it stays as it is, and why.
+    """
+    block = anatomy.block
+    if prove:
+        _require_values(block)
+    found = recognised(anatomy) if prove else taken_by_names(anatomy)
+    _require_map_form(found, strategy)
+    made = _made(found, strategy)
+    if prove:
+        change = _proven(*proven(found, made), path=path, kind=_kind(found), strategy=strategy)
+    else:
+        change = Change(path, _kind(found), str(strategy), None, None, None, proven=False)
+    return Decision(replace(change, note=_note(found, strategy)), lambda: setattr(block, "__class__", made))
+
+
+def own_block(path: str, block: AttentionBlock, strategy: Strategy, prove: bool) -> Decision:
+    """For a block of attnprof, which changes its strategy by itself.
+
+    Raises:
+        NotRecognisedError: it stays as it is, and why.
+    """
+    former: Strategy = vars(block).get(_FORMER, block.strategy)
+    if former.approximation and former.definition() != strategy.definition():
+        raise NotRecognisedError(f"it computes {former}, which is another function: call its use() to change it")
+    kind = f"{type(block).__name__}, C {block.in_channels} -> E {block.in_channels // block.reduction}"
+    if prove:
+        _require_values(block)
+        change = _proven(*_own_difference(block, former, strategy), path=path, kind=kind, strategy=strategy)
+    else:
+        change = Change(path, kind, str(strategy), None, None, None, proven=False)
+
+    def apply() -> None:
+        vars(block).setdefault(_FORMER, former)
+        block.use(strategy)
+
+    return Decision(change, apply)
+
+
+def restored(module: nn.Module) -> bool:
+    """Whether it was patched; it is not any longer."""
+    if isinstance(module, Patched):
+        module.__class__ = original_class(module)
+    elif isinstance(module, AttentionBlock) and _FORMER in vars(module):
+        module.use(vars(module).pop(_FORMER))
+    else:
+        return False
+    return True
+
+
+def _made(found: Recognised, strategy: Strategy) -> type[nn.Module]:
+    """The patched class, which the block can become."""
+    block = found.anatomy.block
+    its_class: Any = type(block)
+    try:
+        made = patched_class(original_class(block), Swap(found.meaning, strategy, found.returned))
+        block.__class__ = made
+        block.__class__ = its_class
+    except Exception as error:  # a metaclass of the user's may raise anything
+        raise NotRecognisedError(f"its class cannot be exchanged for a subclass: {error}") from None
+    return made
+
+
+def _own_difference(block: AttentionBlock, former: Strategy, strategy: Strategy) -> tuple[Difference, float]:
+    def by(strategy: Strategy) -> Callable[[Tensor], Tensor]:
+        def call(x: Tensor) -> Tensor:
+            block.use(strategy)
+            out = block.forward(x)
+            assert isinstance(out, Tensor)
+            return out
+
+        return call
+
+    convs = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
+    with Rehearsal(block, {conv: 1.5 * conv.out_channels**-0.25 for conv in convs}) as rehearsal:
+        x = rehearsal.map_of(2, block.in_channels, 6, 5)
+        try:
+            return difference(rehearsal, x, by(former), by(strategy), lambda out: (out, None)), tolerance_for(x)
+        except StrategyError as error:
+            raise NotRecognisedError(str(error)) from None
+        except Exception as error:
+            raise NotRecognisedError(f"its proof failed: {error}") from None
+
+
+def _proven(found: Difference, tolerance: float, *, path: str, kind: str, strategy: Strategy) -> Change:
+    if refusal := found.refusal(tolerance if strategy.exact else sys.float_info.max):
+        raise NotRecognisedError(f"by {strategy}, {refusal}")
+    allowed = tolerance if strategy.exact else None
+    return Change(path, kind, str(strategy), found.error, found.grad_error, allowed, proven=True)
+
+
+def _require_values(block: nn.Module) -> None:
+    """A device on which nothing is computed proves nothing."""
+    for device in {p.device for p in block.parameters()}:
+        # An emulated card's memory reads back as zeros.
+        if device.type == "meta" or torch.ones(1, device=device).item() != 1:
+            raise NotRecognisedError(
+                f"its device, {device}, computes nothing, so that nothing is proven: pass prove=False to go by names"
+            )
+
+
+def _require_map_form(found: Recognised, strategy: Strategy) -> None:
+    if strategy.has_map and not found.usual_map:
+        raise NotRecognisedError(
+            "the map that it returns has a shape of its own: a strategy without a map returns None in its place"
+        )
+
+
+def _kind(found: Recognised) -> str:
+    meaning = found.meaning
+    channels = f"C {meaning.in_channels} -> E {meaning.reduced}"
+    if meaning.value_channels != meaning.in_channels:
+        channels += f", D {meaning.value_channels}"
+    return f"{original_class(found.anatomy.block).__name__}, {_family(found)}, {channels}"
+
+
+def _family(found: Recognised) -> str:
+    meaning = found.meaning
+    output = [link for link in meaning.output if link not in found.anatomy.scales]
+    if meaning.before:
+        family = "attention block with a norm in front"
+    elif meaning.weight or len(output) < len(meaning.output):
+        family = "SAGAN block with an output convolution" if output else "SAGAN block"
+    else:
+        family = "non-local block" if output and meaning.skips else "attention block"
+    return family if meaning.skips else f"{family} without the skip"
+
+
+def _note(found: Recognised, strategy: Strategy) -> str:
+    notes = []
+    if any(form.order != "out" and not form.without for form in found.returned) and not strategy.has_map:
+        notes.append("its map is None from now on")
+    if found.kept:
+        notes.append(f"self.{', self.'.join(found.kept)} is not set from now on")
+    return "; ".join(notes)

@@ -1,0 +1,1 @@
+"""How each command finds its answer: it starts runners and reads what they measure. Needs no torch."""

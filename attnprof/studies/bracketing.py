@@ -1,0 +1,175 @@
+"""The largest size that fits, bracketed by one that ran and one that did not. Needs no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from attnprof.cases.axis import Axis, Threshold
+from attnprof.cases.case import Case
+from attnprof.cases.measurement import Outcome
+from attnprof.cases.record import Record
+
+_START = {"hw": 64, "batch": 1, "channels": 64}
+_FAR = 1.2  # a bracket this wide is not guessed in from its lower end alone
+_PATIENCE = 4  # guesses that do not halve the bracket, before bisection
+_APART = 1.05  # from one point of a law to the next
+_POINTS = 3  # that a law is fitted to
+_POWERS = (0.5, 1.0, 2.0, 3.0, 4.0)  # of the side: 2 for memory in N, 4 for N^2; of batch and channels: 1 and less
+_GROWTH = 64.0  # from the largest size that ran to the next guess, at most
+
+
+class Search:
+    """Where to look next, from what has been seen. Pure: it measures nothing.
+
+    Guesses come from the law load = a + b * size^p through the three largest sizes that ran; where
+    both ends are seen and guessing stops halving the bracket, from bisection.
+    """
+
+    def __init__(self, start: int, step: int, capacity_bytes: int) -> None:
+        self.step, self.capacity_bytes = step, capacity_bytes
+        self.loads: dict[int, int] = {}
+        self.largest_ok: int | None = None
+        self.smallest_failed: int | None = None
+        self._start = max(step, start // step * step)
+        self._slow = 0  # guesses in a row that did not halve the bracket
+
+    def next_size(self) -> int | None:
+        """None: the bracket is closed, or nothing smaller is left."""
+        low, high = self.largest_ok or 0, self.smallest_failed
+        if high is None:
+            return self._clamped(self._guess(), low + self.step, low * _GROWTH) if low else self._start
+        if high - low <= self.step:
+            return None
+        guess = self._guess() if self.loads and self._slow < _PATIENCE else (low + high) / 2
+        # The law is good to a granule or two: outside of the bracket, look beside its end, then further in.
+        aside = self.step * 2**self._slow
+        if guess >= high:
+            # Or what ran is too far away to guess from: come nearer.
+            guess = math.sqrt(low * high) if high > _FAR * low else high - aside
+        elif guess <= low:
+            guess = low + aside
+        return self._clamped(guess, low + self.step, high - self.step)
+
+    def tell(self, size: int, load_bytes: int | None) -> None:
+        """What came of a size: the memory that it took, or None if it did not fit."""
+        before = self._width()
+        if load_bytes is None:
+            self.smallest_failed = size
+        else:
+            self.largest_ok = size
+            self.loads[size] = load_bytes
+        after = self._width()
+        self._slow = self._slow + 1 if after > before / 2 and before < math.inf else 0
+
+    def _width(self) -> float:
+        return math.inf if self.smallest_failed is None else self.smallest_failed - (self.largest_ok or 0)
+
+    def _guess(self) -> float:
+        points = self._spaced()
+        if len(points) < _POINTS:
+            return max(self.loads) + max(self._start / 2, self.step)
+        (n1, l1), (n2, l2), (n3, l3) = points
+
+        def miss(power: float) -> float:
+            slope = (l2 - l1) / (n2**power - n1**power)
+            return abs(float(l2 + slope * (n3**power - n2**power) - l3))
+
+        power = min(_POWERS, key=miss)
+        slope = (l3 - l2) / (n3**power - n2**power)
+        if slope <= 0:
+            return n3 * _GROWTH
+        beyond = (self.capacity_bytes - l3) / slope + n3**power
+        return float(beyond ** (1 / power)) if beyond > 0 else 0.0
+
+    def _spaced(self) -> list[tuple[int, int]]:
+        """The largest sizes that ran, so far apart that rounding to segments does not make the law."""
+        kept: list[tuple[int, int]] = []
+        for size in sorted(self.loads, reverse=True):
+            if not kept or size * _APART <= kept[0][0]:
+                kept.insert(0, (size, self.loads[size]))
+        return kept[-_POINTS:]
+
+    def _clamped(self, guess: float, low: float, high: float) -> int:
+        return int(min(max(guess, low), high)) // self.step * self.step
+
+
+def find_threshold(
+    axis: Axis,
+    strategy: str,
+    capacity_bytes: int,
+    probe: Callable[[Case], Record],
+    untried: Callable[[Case], str] = lambda _: "",
+    start: int | None = None,
+) -> Threshold:
+    """Probe until the largest size that runs and the smallest that does not are neighbours.
+
+    Args:
+        capacity_bytes: what a case may take, for guessing alone.
+        probe: measures a case.
+        untried: why a case is not even to be tried, or ""; the first such ends the search.
+        start: the first size to look at; None: a small one.
+    """
+    search = Search(start or _START[axis.vary], axis.step, capacity_bytes)
+    records: dict[int, Record] = {}
+    reason = ""
+    while (size := search.next_size()) is not None:
+        reason = untried(Case(axis.workload(size), strategy))
+        if reason:
+            size = _nearer(axis, strategy, size, search.largest_ok, untried)
+        if size is None:
+            break
+        record = records[size] = probe(Case(axis.workload(size), strategy))
+        if record.outcome in (Outcome.TIMED_OUT, Outcome.CRASHED):
+            reason = record.reason
+            break
+        search.tell(size, _load_bytes(record) if record.outcome is Outcome.COMPLETED else None)
+        if reason:
+            break
+    failed = records.get(search.smallest_failed or 0)
+    best = records.get(search.largest_ok or 0)
+    memory = best.measurement.memory if best else None
+    return Threshold(
+        axis=axis,
+        strategy=strategy,
+        largest_ok=search.largest_ok,
+        smallest_failed=search.smallest_failed,
+        failure=failed.outcome if failed else None,
+        reason=reason or (failed.reason if failed else ""),
+        peak_bytes=memory.peak_allocated_bytes if memory else None,
+        exponent=_exponent(axis, records),
+        probes=len(records),
+        record=best or next(iter(reversed(records.values())), None),
+    )
+
+
+def _nearer(axis: Axis, strategy: str, size: int, largest_ok: int | None, untried: Callable[[Case], str]) -> int | None:
+    """Between what ran and a size that is not to be tried, one that is; None: nothing worth it."""
+    while largest_ok and size > _FAR * largest_ok:
+        size = int(math.sqrt(size * largest_ok)) // axis.step * axis.step
+        if size > largest_ok and not untried(Case(axis.workload(size), strategy)):
+            return size
+    return None
+
+
+def _load_bytes(record: Record) -> int:
+    """What counts against the capacity: on CUDA whole segments."""
+    memory = record.measurement.memory
+    assert memory is not None
+    return memory.peak_reserved_bytes or memory.peak_allocated_bytes
+
+
+def _exponent(axis: Axis, records: dict[int, Record]) -> float | None:
+    peaks = {
+        axis.amount(size): record.measurement.memory.peak_allocated_bytes
+        for size, record in records.items()
+        if record.measurement.memory is not None
+    }
+    amounts = sorted(peaks)
+    if not amounts:
+        return None
+    apart = [amount for amount in amounts if amount <= amounts[-1] / 1.2]
+    if not apart:
+        return None
+    small, large = apart[-1], amounts[-1]
+    return math.log(peaks[large] / peaks[small]) / math.log(large / small)

@@ -1,0 +1,220 @@
+"""What attnprof can do on this machine: `attnprof doctor`. Needs no torch itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from attnprof.cases.cards import catalogue, parse_cards
+from attnprof.cases.case import Case
+from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, Holder, Survey
+from attnprof.cases.measurement import Outcome, Result, Source
+from attnprof.cases.settings import Settings
+from attnprof.cases.workload import Workload
+from attnprof.errors import AttnprofError
+from attnprof.measure.runner import Runner
+from attnprof.units import format_bytes
+
+_PROBE = Case(Workload(1, 128, 64, 64, mode="train"), "naive")
+_OLDEST_TORCH = (2, 6)  # as pyproject.toml has it
+_CUDNN_THAT_PLANS = 90800  # emulation/native/cudnn_plan.c
+_SCARCE_SHARE = 0.25  # of the memory: with less of it free, what the device could hold is out of memory
+_NAMED = 3  # holders, of many
+
+# What torch says (c10/cuda/CUDAFunctions.cpp, torch/cuda/__init__.py), what that is, and what to do.
+_NO_CUDA = (
+    ("not compiled with CUDA", "this torch is built for the CPU alone",
+     "for a card, or --gpu: install a CUDA build of torch (pytorch.org/get-started)"),
+    ("no NVIDIA driver", "there is no NVIDIA driver",
+     "if a card is in here, install its driver; for any other, use --gpu"),
+    ("driver on your system is too old", "the NVIDIA driver is older than this torch needs",
+     "update the driver, or install torch for an older CUDA (pytorch.org/get-started)"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the answer, whether all is well with it, and what to do where something is missing."""
+
+    topic: str
+    text: str
+    fine: bool = True
+    action: str = ""
+
+
+def examine(tell: Callable[[str], None]) -> Iterator[Finding]:
+    """Look at torch, the device and the emulation by using them; nothing is assumed.
+
+    Args:
+        tell: told what takes a while.
+    """
+    yield from _device(tell)
+    yield from _emulation(tell)
+
+
+def _device(tell: Callable[[str], None]) -> Iterator[Finding]:
+    yield from _old_torch()
+    tell("starting torch")
+    with Runner(Settings(case_seconds=0.01)) as runner:
+        try:
+            runner.open()
+        except AttnprofError as error:
+            yield Finding("torch", str(error), False, 'run python -c "import torch"; if it fails, reinstall torch')
+            return
+        found = runner.environment
+        yield Finding("torch", _torch_text(found))
+        try:
+            survey = runner.survey()
+        except AttnprofError as error:
+            yield Finding("device", f"{_device_text(runner)}: {error}", False, "update the driver and torch")
+            return
+        yield _device_finding(runner, survey)
+        yield from _memory(survey)
+        yield from _kernels(survey)
+        if found["device"].startswith("cuda"):
+            tell("running a training step")
+            yield _context(found, runner)
+
+
+def _old_torch() -> Iterator[Finding]:
+    try:
+        installed = version("torch")
+    except PackageNotFoundError:  # none, or one that pip did not install: starting it tells
+        return
+    numbers = tuple(map(int, re.findall(r"[0-9]+", installed)[:2]))
+    if numbers < _OLDEST_TORCH:
+        oldest = ".".join(map(str, _OLDEST_TORCH))
+        yield Finding("torch", f"{installed} is too old for attnprof", False, f"pip install 'torch>={oldest}'")
+
+
+def _torch_text(found: dict[str, Any]) -> str:
+    cuda, cudnn = found.get("cuda"), found.get("cudnn")
+    return f"{found['torch']}, Python {found['python']}" + (f", CUDA {cuda}, cuDNN {cudnn}" if cuda else "")
+
+
+def _device_finding(runner: Runner, survey: Survey) -> Finding:
+    text = _device_text(runner)
+    if not survey.no_cuda:
+        return Finding("device", text)
+    why, action = _no_cuda(survey.no_cuda)
+    return Finding("device", f"{text}; no CUDA device: {why}", action=action)
+
+
+def _device_text(runner: Runner) -> str:
+    found = runner.environment
+    if not found["device"].startswith("cuda"):
+        return f"{found['device_name']}, {found['threads']} threads"
+    total, capability = format_bytes(found["total_memory_bytes"]), found["compute_capability"]
+    text = f"{found['device']} {found['device_name']}, {total}, compute capability {capability}"
+    return f"{text} (emulated)" if runner.source is Source.EMULATED else text
+
+
+def _no_cuda(said: str) -> tuple[str, str]:
+    """What keeps torch from a card, and what to do."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    for words, why, action in _NO_CUDA:
+        if words in said:
+            return why + (f" (and CUDA_VISIBLE_DEVICES is {hidden!r})" if hidden is not None else ""), action
+    if hidden is not None:
+        return f"CUDA_VISIBLE_DEVICES is {hidden!r}", "unset CUDA_VISIBLE_DEVICES"
+    return said.partition(". ")[0], "see that nvidia-smi lists the card; torch finds it then"
+
+
+def _memory(survey: Survey) -> Iterator[Finding]:
+    text = f"{format_bytes(survey.free_bytes)} free of {format_bytes(survey.total_bytes)}"
+    if survey.holders:
+        others = [_holder_text(holder) for holder in survey.holders[:_NAMED]]
+        more = len(survey.holders) - len(others)
+        text += f"; held by {', '.join(others)}" + (f" and {more} more" if more else "")
+    elif not survey.unnamed:
+        text += "; no other process has much of it"
+    if survey.free_bytes < _SCARCE_SHARE * survey.total_bytes:
+        yield Finding("memory", text, False, "end what you do not need, or keep to what is free with --budget")
+    else:
+        yield Finding("memory", text)
+    if survey.unnamed:
+        names = {NO_BINDINGS: "pip install 'attnprof[gpu]'", IN_CONTAINER: "run nvidia-smi on the host"}
+        action = names.get(survey.unnamed, "run nvidia-smi: it needs NVML too, and says more")
+        yield Finding("memory", f"who else has it cannot be told: {survey.unnamed}", action=action)
+
+
+def _holder_text(holder: Holder) -> str:
+    who = f"{holder.name} (pid {holder.pid})" if holder.name else f"pid {holder.pid}"
+    return f"{who} {format_bytes(holder.held_bytes)}" if holder.held_bytes is not None else who
+
+
+def _kernels(survey: Survey) -> Iterator[Finding]:
+    """Of scaled_dot_product_attention, dtypes with the same ones together."""
+    groups: list[tuple[list[str], Mapping[str, str]]] = []
+    for dtype, kernels in survey.kernels.items():
+        same = next((names for names, others in groups if others == kernels), None)
+        if same is None:
+            groups.append(([dtype], kernels))
+        else:
+            same.append(dtype)
+    for names, kernels in groups:
+        usable = [kernel for kernel, why in kernels.items() if not why]
+        reasons: dict[str, list[str]] = {}
+        for kernel, why in kernels.items():
+            if why:
+                reasons.setdefault(why, []).append(kernel)
+        refused = "; ".join(f"no {', '.join(refused)}: {why}" for why, refused in reasons.items())
+        text = f"{', '.join(names)}: {', '.join(usable) or 'none'}" + (f" ({refused})" if refused else "")
+        # math keeps the N x N matrices.
+        action = f"in {', '.join(names)} use chunked or online: sdpa-pad takes N^2 here" if usable == ["math"] else ""
+        yield Finding("kernels", text, action=action)
+
+
+def _context(found: dict[str, Any], runner: Runner) -> Finding:
+    """What CUDA takes beside the allocator, after a step that has loaded its kernels and libraries."""
+    result = runner.measure(_PROBE)
+    memory = result.measurement.memory
+    if memory is None or memory.context_bytes is None:
+        text = f"a training step fails: {result.outcome.value}, {result.reason}"
+        return Finding("context", text, False, _remedy(result, found["compute_capability"]))
+    text = f"CUDA takes {format_bytes(memory.context_bytes)} ({memory.context_bytes} bytes) after a training step"
+    card = next((card for card in catalogue() if card.name == found["device_name"]), None)
+    if card is not None:
+        text += f"; the catalogue allows {format_bytes(card.context_bytes)} for {card} ({card.context_source})"
+    return Finding("context", text)
+
+
+def _remedy(result: Result, capability: str) -> str:
+    """What to do about a step that fails."""
+    if "no kernel image" in result.reason:
+        return f"install a torch built for compute capability {capability} (pytorch.org/get-started)"
+    if result.outcome is Outcome.OUT_OF_MEMORY:
+        return "end the other processes on the card"
+    return "update the driver and torch"
+
+
+def _emulation(tell: Callable[[str], None]) -> Iterator[Finding]:
+    from attnprof.emulation import KNOWN_LIMITATIONS, emulating
+
+    [card] = parse_cards("t4")
+    try:
+        environ = emulating(card, tell)
+        tell("running a training step on an emulated T4")
+        with Runner(Settings(device="cuda"), environ=environ) as runner:
+            runner.open()
+            result = runner.measure(_PROBE)
+    except AttnprofError as error:
+        yield Finding("emulation", f"does not work here: {error}", fine=False)
+        return
+    if result.outcome is not Outcome.COMPLETED:
+        text = f"fails here: {result.outcome.value}, {result.reason}"
+        yield Finding("emulation", text, False, "install another release of torch, or measure with --device")
+        return
+    memory = result.measurement.memory
+    assert memory is not None
+    peak = format_bytes(memory.peak_allocated_bytes)
+    yield Finding("emulation", f"works here (--gpu): {_PROBE} on a T4 peaks at {peak}")
+    if not runner.environment["cudnn_plans"]:
+        old = (runner.environment["cudnn"] or 0) < _CUDNN_THAT_PLANS
+        action = "install a torch that brings cuDNN 9.8 or newer" if old else "install another release of torch"
+        yield Finding("cuDNN", "does not plan without a card here: its workspaces count as 0 bytes", False, action)
+    yield from (Finding("limits", line) for line in KNOWN_LIMITATIONS)

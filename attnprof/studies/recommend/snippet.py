@@ -1,0 +1,55 @@
+"""Code to paste: a strategy in the place of a user's own block, with its weights."""
+
+from __future__ import annotations
+
+from attnprof.attention.blocks.catalogue import block_form
+from attnprof.attention.strategy import parse_strategy
+
+_SAGAN = """\
+# pip install attnprof
+from attnprof import SelfAttention2d
+
+# `old` is your block, with query_conv, key_conv, value_conv and gamma.
+channels = old.value_conv.in_channels
+reduction = channels // old.query_conv.out_channels
+new = SelfAttention2d(channels, "{strategy}", reduction=reduction)
+new.load_state_dict(old.state_dict())
+new.to(old.gamma.device).train(old.training)
+# {result}"""
+
+_PATCHED = """\
+# pip install attnprof
+import attnprof
+
+# `model` is yours: its blocks keep their weights, and what could not be
+# patched is told with the reason.
+print(attnprof.patch(model, strategy="{strategy}"))
+# {result}"""
+
+_ANEW = """\
+# pip install attnprof
+from attnprof.attention import block_form
+
+# A block of its own: {strategy} keeps its parameters in that precision.
+new = block_form("{block}").build(channels, "{strategy}")
+# {result}"""
+
+
+def snippet(strategy: str, block: str = "sagan") -> str:
+    """Lines that compute a block by a strategy: the block `new` for `old`, or those of a `model` in place.
+
+    Raises:
+        StrategyError: an unknown or impossible strategy.
+        BlockError: an unknown block.
+    """
+    parsed, form = parse_strategy(strategy), block_form(block)
+    template, result = _ANEW, "new(x) gives the output; there is no attention map."
+    if form.name == "sagan":
+        template = _SAGAN
+    elif parsed.precision_name not in ("fp16", "bf16"):
+        template, result = _PATCHED, "model(x) as before; attnprof.unpatch(model) takes it back."
+    if template is not _PATCHED and parsed.has_map:
+        result = "new(x) gives the output alone, new(x, return_attention=True) the map too."
+    if parsed.another_attention:
+        result += "\n# Another attention than before: the weights load, and need training again."
+    return template.format(strategy=parsed, block=form.name, result=result)

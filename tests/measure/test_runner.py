@@ -1,0 +1,162 @@
+"""The runner against workers that misbehave. No torch, no clocks but for the time-out itself."""
+
+import os
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support.samples import case
+
+from attnprof.cases.device_state import Holder, Survey
+from attnprof.cases.measurement import Outcome
+from attnprof.cases.settings import Settings
+from attnprof.errors import WorkerError
+from attnprof.measure.runner import Runner
+
+PREAMBLE = """
+import json, os, signal, subprocess, sys, time
+def send(**message):
+    print(json.dumps(message), flush=True)
+def answer():
+    send(event="done", outcome="completed", reason="", measurement={"notes": ["ok"]})
+send(event="done")
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["verb"] == "open":
+        send(event="done", environment={"device": request["device"], "pid": os.getpid()}, source="measured")
+        continue
+"""
+
+
+def runner(body, **settings):
+    program = PREAMBLE + textwrap.indent(textwrap.dedent(body), "    ")
+    return Runner(Settings(**settings), command=(sys.executable, "-c", program))
+
+
+def test_an_answer_and_its_phases():
+    entered = []
+    with runner("send(event='phase', phase='memory'); answer()") as one:
+        result = one.measure(case(), entered.append)
+        assert one.environment["device"] == "auto"
+    assert (result.outcome, result.measurement.notes, entered) == (Outcome.COMPLETED, ("ok",), ["memory"])
+
+
+def test_a_survey_and_one_that_fails():
+    body = """
+    if request["verb"] == "survey":
+        send(event="done", retires=False, free_bytes=1, total_bytes=2, kernels={"fp32": {"math": ""}},
+             holders=[{"pid": 3, "name": "python", "held_bytes": None}], unnamed="", no_cuda="no driver")
+    """
+    with runner(body) as one:
+        one.open()
+        told = one.survey()
+    assert told == Survey(1, 2, {"fp32": {"math": ""}}, (Holder(3, "python", None),), "", "no driver")
+    broken = runner("print('no memory', file=sys.stderr, flush=True); sys.exit(1)")
+    with broken, pytest.raises(WorkerError, match="state could not be measured: exit code 1: no memory"):
+        broken.survey()
+
+
+def test_a_crash_costs_one_case_and_the_worker_is_replaced(tmp_path):
+    flag = tmp_path / "crashed"
+    body = f"""
+    if not os.path.exists({str(flag)!r}):
+        open({str(flag)!r}, "w").close()
+        print("last words", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    answer()
+    """
+    with runner(body) as one:
+        first = one.measure(case())
+        before = one.environment["pid"]
+        second = one.measure(case())
+        assert one.environment["pid"] != before
+    assert first.outcome is Outcome.CRASHED
+    assert first.reason == "signal SIGSEGV: last words"
+    assert second.outcome is Outcome.COMPLETED
+
+
+def test_a_dead_child_of_a_live_worker_does_not_replace_it():
+    with runner("send(event='died', exit_code=-9) if request['case']['height'] == 1 else answer()") as one:
+        first = one.measure(case(side=1))
+        before = one.environment["pid"]
+        assert one.measure(case()).outcome is Outcome.COMPLETED
+        assert one.environment["pid"] == before
+    assert (first.outcome, first.reason) == (Outcome.CRASHED, "signal SIGKILL")
+
+
+def test_a_hang_ends_with_the_worker_and_its_children(tmp_path):
+    pid_file = tmp_path / "pid"
+    body = f"""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    open({str(pid_file)!r}, "w").write(str(child.pid))
+    time.sleep(60)
+    """
+    with runner(body, timeout_seconds=2.0) as one:
+        result = one.measure(case())
+    assert result.outcome is Outcome.TIMED_OUT
+    assert "no end after 2 s" in result.reason
+    assert gone(int(pid_file.read_text()))
+
+
+def gone(pid):
+    for _ in range(50):
+        try:
+            os.kill(pid, 0)
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_worker_that_retires_is_replaced():
+    with runner("send(event='done', outcome='completed', reason='', measurement={}, retires=True); break") as one:
+        assert one.measure(case()).outcome is Outcome.COMPLETED
+        before = one.environment["pid"]
+        assert one.measure(case()).outcome is Outcome.COMPLETED
+        assert one.environment["pid"] != before
+
+
+def test_stopped_from_another_thread_it_raises_and_leaves_nothing():
+    with runner("time.sleep(60)") as one:
+        one.open()
+        pid = one.environment["pid"]
+        threading.Timer(0.2, one.stop).start()
+        with pytest.raises(WorkerError, match="stopped"):
+            one.measure(case())
+        with pytest.raises(WorkerError, match="stopped"):
+            one.measure(case())
+    assert gone(pid)
+
+
+def test_variables_reach_the_worker():
+    body = "send(event='done', outcome='completed', reason=os.environ['CARD'], measurement={})"
+    program = PREAMBLE + "    " + body
+    with Runner(Settings(), environ={"CARD": "t4"}, command=(sys.executable, "-c", program)) as one:
+        assert one.measure(case()).reason == "t4"
+
+
+def test_a_worker_that_cannot_start_is_one_line():
+    broken = Runner(Settings(), command=(sys.executable, "-c", "raise SystemExit('no torch here')"))
+    with broken, pytest.raises(WorkerError, match="did not start: exit code 1: no torch here"):
+        broken.open()
+
+
+def test_a_device_that_is_not_here_is_one_line():
+    program = PREAMBLE.replace(
+        'send(event="done", environment', 'send(event="error", reason="no such device", environment'
+    )
+    refusing = Runner(Settings(device="cuda"), command=(sys.executable, "-c", program))
+    with refusing, pytest.raises(WorkerError, match="no such device"):
+        refusing.open()
+
+
+def test_the_worker_ends_with_the_runner():
+    with runner("answer()") as one:
+        one.measure(case())
+        pid = one.environment["pid"]
+    assert gone(pid)

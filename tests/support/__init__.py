@@ -1,0 +1,1 @@
+"""Sample records, scripted workers and blocks that several tests use."""
