@@ -1,74 +1,15 @@
 """The pipeline with a runner that answers from a script."""
 
 import pytest
-from support.samples import ENVIRONMENT, measurement
+from support.fakes import ScriptedCard, ScriptedRunner, SilentListener
+from support.samples import ENVIRONMENT
 
-from attnprof.cases.measurement import Measurement, Outcome, Result, Source
+from attnprof.cases.measurement import Outcome, Source
 from attnprof.cases.plan import make_plan
 from attnprof.cases.record_file import RecordFile, read_records
 from attnprof.cases.settings import Settings
 from attnprof.errors import AttnprofError
 from attnprof.studies.sweep import in_order, run_plan
-
-
-class Scripted:
-    """Out of memory from a given number of positions on, for `naive` alone."""
-
-    source = Source.MEASURED
-
-    def __init__(self, limit=10**9, environment=ENVIRONMENT, interrupt_after=None):
-        self.limit, self.environment, self.interrupt_after = limit, environment, interrupt_after
-        self.ran = []
-        self.stopped = False
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def open(self):
-        pass
-
-    def stop(self):
-        self.stopped = True
-
-    def matmul_flops_per_second(self, dtype):
-        return 1e11
-
-    def measure(self, case, enter):
-        if self.interrupt_after is not None and len(self.ran) >= self.interrupt_after:
-            raise KeyboardInterrupt
-        self.ran.append(case)
-        if case.strategy == "naive" and case.workload.positions >= self.limit:
-            return Result(Outcome.OUT_OF_MEMORY, "too much", Measurement())
-        return Result(Outcome.COMPLETED, "", measurement())
-
-
-class ScriptedCard(Scripted):
-    """The same on an emulated card, which has no rate of products."""
-
-    source = Source.EMULATED
-
-    def __init__(self, card, **options):
-        super().__init__(environment={**ENVIRONMENT, "gpu": card}, **options)
-
-    def matmul_flops_per_second(self, dtype):
-        raise AssertionError("nothing is computed on an emulated card")
-
-
-class Silent:
-    def planned(self, done, estimates, card):
-        self.done, self.estimates = done, estimates
-
-    def started(self, case, card):
-        pass
-
-    def entered(self, phase):
-        pass
-
-    def ended(self, record):
-        pass
 
 
 def plan(**change):
@@ -81,13 +22,13 @@ def plan(**change):
 
 def run(runners, path, resume=False, settings=Settings(), **change):  # noqa: B008
     runners = runners if isinstance(runners, list) else [runners]
-    listener = Silent()
+    listener = SilentListener()
     with RecordFile(path, resume=resume) as file:
         return list(run_plan(plan(**change), settings, runners, file, listener)), listener
 
 
 def test_larger_cases_of_a_series_are_implied_and_not_run(tmp_path):
-    runner = Scripted(limit=64)
+    runner = ScriptedRunner(limit=64)
     records, _ = run(runner, tmp_path / "r.jsonl")
     implied = [r for r in records if r.implied_by]
     assert len(records) == 12
@@ -101,31 +42,31 @@ def test_larger_cases_of_a_series_are_implied_and_not_run(tmp_path):
 
 def test_resume_runs_what_is_missing_and_keeps_the_rest(tmp_path):
     path = tmp_path / "r.jsonl"
-    first = Scripted(limit=64, interrupt_after=5)
+    first = ScriptedRunner(limit=64, interrupt_after=5)
     with pytest.raises(KeyboardInterrupt):
         run(first, path)
-    second = Scripted(limit=64)
+    second = ScriptedRunner(limit=64)
     records, listener = run(second, path, resume=True)
     assert len(first.ran) == 5
     assert not set(first.ran) & set(second.ran)
     assert {r.case for r in records} == set(plan().cases)
     assert listener.done >= 5
-    again = Scripted()
+    again = ScriptedRunner()
     run(again, path, resume=True)
     assert again.ran == []
 
 
 def test_resume_in_another_environment_is_refused(tmp_path):
     path = tmp_path / "r.jsonl"
-    run(Scripted(), path)
+    run(ScriptedRunner(), path)
     with pytest.raises(AttnprofError, match="measured with torch = 2, now it is 3"):
-        run(Scripted(environment={**ENVIRONMENT, "torch": "3"}), path, resume=True)
+        run(ScriptedRunner(environment={**ENVIRONMENT, "torch": "3"}), path, resume=True)
     with pytest.raises(AttnprofError, match="measured with budget_bytes = None, now it is 5"):
-        run(Scripted(), path, resume=True, settings=Settings(budget_bytes=5))
+        run(ScriptedRunner(), path, resume=True, settings=Settings(budget_bytes=5))
 
 
 def test_what_means_nothing_is_unsupported_and_not_run(tmp_path):
-    runner = Scripted()
+    runner = ScriptedRunner()
     records, _ = run(runner, tmp_path / "r.jsonl", strategies=["naive+fp16"], dtypes=["fp16"])
     assert runner.ran == []
     assert {r.outcome for r in records} == {Outcome.UNSUPPORTED}
@@ -133,7 +74,7 @@ def test_what_means_nothing_is_unsupported_and_not_run(tmp_path):
 
 
 def test_each_case_has_an_estimate(tmp_path):
-    _, listener = run(Scripted(), tmp_path / "r.jsonl")
+    _, listener = run(ScriptedRunner(), tmp_path / "r.jsonl")
     assert set(listener.estimates) == set(plan().cases)
     assert all(seconds > 0 for seconds in listener.estimates.values())
 
@@ -160,7 +101,7 @@ def test_every_refusal_of_a_card_is_its_own(tmp_path):
 def test_resume_keeps_what_other_cards_and_devices_have(tmp_path):
     path = tmp_path / "r.jsonl"
     run([ScriptedCard("t4"), ScriptedCard("l4")], path)
-    again, new, here = ScriptedCard("t4"), ScriptedCard("t4,memory=8GB"), Scripted()
+    again, new, here = ScriptedCard("t4"), ScriptedCard("t4,memory=8GB"), ScriptedRunner()
     records, _ = run([again, new], path, resume=True)
     assert (len(again.ran), len(new.ran), len(records)) == (0, 12, 24)
     run(here, path, resume=True)

@@ -1,0 +1,66 @@
+"""A runner that answers from a script, and a listener that shows nothing."""
+
+from attnprof.cases.measurement import Measurement, Outcome, Result, Source
+from support.samples import ENVIRONMENT, measurement
+
+
+class ScriptedRunner:
+    """Runs out of memory from a given number of positions on, for `naive` alone."""
+
+    source = Source.MEASURED
+
+    def __init__(self, limit=10**9, environment=ENVIRONMENT, interrupt_after=None):
+        self.limit, self.environment, self.interrupt_after = limit, environment, interrupt_after
+        self.ran = []
+        self.stopped = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def open(self):
+        pass
+
+    def stop(self):
+        self.stopped = True
+
+    def matmul_flops_per_second(self, dtype):
+        return 1e11
+
+    def measure(self, case, enter):
+        if self.interrupt_after is not None and len(self.ran) >= self.interrupt_after:
+            raise KeyboardInterrupt
+        self.ran.append(case)
+        if case.strategy == "naive" and case.workload.positions >= self.limit:
+            return Result(Outcome.OUT_OF_MEMORY, "too much", Measurement())
+        return Result(Outcome.COMPLETED, "", measurement())
+
+
+class ScriptedCard(ScriptedRunner):
+    """A scripted runner on an emulated card, which has no rate of matrix products."""
+
+    source = Source.EMULATED
+
+    def __init__(self, card, **options):
+        super().__init__(environment={**ENVIRONMENT, "gpu": card}, **options)
+
+    def matmul_flops_per_second(self, dtype):
+        raise AssertionError("nothing is computed on an emulated card")
+
+
+class SilentListener:
+    """Notes what was planned; the rest is not shown."""
+
+    def planned(self, done, estimates, card):
+        self.done, self.estimates = done, estimates
+
+    def started(self, case, card):
+        pass
+
+    def entered(self, phase):
+        pass
+
+    def ended(self, record):
+        pass
