@@ -140,7 +140,8 @@ def _compare(request: Request, strategies: Sequence[str]) -> None:
     per_epoch = steps_per_epoch(digits, request.batch)
     if not per_epoch:
         raise AttnprofError(f"batch: {request.batch} is more than the {len(digits.train_labels)} training images")
-    environment = {name: device.environment()[name] for name in _SHOWN}
+    found = device.environment().to_json()
+    environment = {name: found[name] for name in _SHOWN}
     runs: list[Run] = []
     with surviving() as ending:
         for run in _trained(request, strategies, digits, device, per_epoch):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnprof.cases.case import Case
+from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Measurement, Outcome, Source
 
 SCHEMA = 4
@@ -28,8 +29,7 @@ class Record:
     """A line of the file: a case, its outcome and numbers, and where and how they were found.
 
     Attributes:
-        environment: device, driver, torch, allocator settings, threads, attnprof: what must agree
-            for two records to be compared.
+        environment: what must agree for two records to be compared.
         settings: seed, budget and the like: what the user chose beside the case.
         time: when the case ended, ISO 8601, UTC.
         reason: for an outcome other than measured, one line.
@@ -39,7 +39,7 @@ class Record:
     case: Case
     outcome: Outcome
     measurement: Measurement
-    environment: Mapping[str, Any]
+    environment: Environment
     settings: Mapping[str, Any]
     time: str
     reason: str = ""
@@ -49,7 +49,7 @@ class Record:
     @property
     def card(self) -> str | None:
         """The emulated card, as `--gpu` spells it; None where a device of this machine was measured."""
-        return self.environment["gpu"] if self.source is Source.EMULATED else None
+        return self.environment.gpu if self.source is Source.EMULATED else None
 
     def to_line(self) -> str:
         fields = {
@@ -60,7 +60,7 @@ class Record:
             "reason": self.reason,
             "implied_by": self.implied_by,
             "measurement": dataclasses.asdict(self.measurement),
-            "environment": dict(self.environment),
+            "environment": self.environment.to_json(),
             "settings": dict(self.settings),
             "time": self.time,
         }
@@ -79,7 +79,7 @@ class Record:
                 case=Case.from_json(fields["case"]),
                 outcome=Outcome(fields["outcome"]),
                 measurement=Measurement.from_json(fields["measurement"]),
-                environment=fields["environment"],
+                environment=Environment.from_json(fields["environment"]),
                 settings=fields["settings"],
                 time=fields["time"],
                 reason=fields["reason"],

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
+from attnprof.cases.environment import Environment
 from attnprof.cases.record import Record
 from attnprof.errors import AttnprofError
 
@@ -58,24 +59,27 @@ class RecordFile:
                     f"make room and continue with --resume"
                 ) from None
 
-    def require_same(self, kind: str, mine: Mapping[str, Any], card: str | None = None) -> None:
-        """Refuse to mix records: `kind` is "environment" or "settings".
+    def require_same(self, environment: Environment, settings: Mapping[str, Any], *, card: str | None = None) -> None:
+        """Refuse to mix records of different environments or settings in one file.
 
         Args:
-            card: compare with its records only; None: with those of this machine's device.
+            environment: of the records to come.
+            settings: of the records to come, as in `Record`.
+            card: compare with the records of this emulated card; None: with those of this machine's device.
 
         Raises:
             AttnprofError: a record differs; the message names the key and both values.
         """
+        now = {**environment.to_json(), **settings}
         for record in self.records:
             if record.card != card:
                 continue
-            theirs: Mapping[str, Any] = getattr(record, kind)
-            for key in sorted({*mine, *theirs}):
-                if mine.get(key) != theirs.get(key):
+            then = {**record.environment.to_json(), **record.settings}
+            for key in sorted({*now, *then}):
+                if now.get(key) != then.get(key):
                     raise AttnprofError(
-                        f"cannot resume {self.path}: it was measured with {key} = {theirs.get(key)}, now it is "
-                        f"{mine.get(key)}; choose another --out"
+                        f"cannot resume {self.path}: it was measured with {key} = {then.get(key)}, now it is "
+                        f"{now.get(key)}; choose another --out"
                     )
 
     def __enter__(self) -> RecordFile:

@@ -12,6 +12,7 @@ from typing import Any
 
 from attnprof.cases.case import Case
 from attnprof.cases.device_state import Survey
+from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Measurement, Outcome, Result, Source
 from attnprof.cases.settings import Settings
 from attnprof.errors import WorkerError
@@ -26,8 +27,7 @@ class Runner:
     Use as a context manager: the process ends with it.
 
     Attributes:
-        environment: of the device, known after `open`.
-        source: of its numbers, known after `open`.
+        source: where its numbers come from, known after `open`.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Runner:
         self._process: WorkerProcess | None = None
         self._rates: dict[str, float] = {}
         self._stopped = False
-        self.environment: dict[str, Any] = {}
+        self._environment: Environment | None = None
         self.source = Source.MEASURED
 
     def __enter__(self) -> Runner:
@@ -51,6 +51,12 @@ class Runner:
 
     def __exit__(self, *_: object) -> None:
         self._drop()
+
+    @property
+    def environment(self) -> Environment:
+        """The environment of the device, known after `open`."""
+        assert self._environment is not None
+        return self._environment
 
     def stop(self) -> None:
         """From another thread: end whatever runs; its call, and any later one, raises WorkerError."""
@@ -77,7 +83,7 @@ class Runner:
             raise WorkerError(f"the measuring process did not start: {died.reason}") from None
         if answer["event"] == "error":
             raise WorkerError(answer["reason"])
-        self.environment, self.source = answer["environment"], Source(answer["source"])
+        self._environment, self.source = Environment.from_json(answer["environment"]), Source(answer["source"])
 
     def matmul_flops_per_second(self, dtype: str) -> float:
         """The device's rate of a large matrix product, measured once.

@@ -59,7 +59,7 @@ def group(records: Iterable[Record]) -> list[Group]:
     """By workload, device and source, in order of first appearance."""
     groups: dict[tuple[Workload, str, Source], list[Record]] = {}
     for record in records:
-        device = record.card or str(record.environment.get("device_name", "-"))
+        device = record.card or record.environment.device_name
         key = (record.case.workload, device, record.source)
         groups.setdefault(key, []).append(record)
     return [Group(*key, tuple(members)) for key, members in groups.items()]

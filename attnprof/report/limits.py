@@ -32,9 +32,9 @@ def _of_record(threshold: Threshold, name: str) -> Any:
         return None
     return {
         "source": record.source.value,
-        "device": record.environment.get("device_name"),
+        "device": record.environment.device_name,
         "gpu": record.card,
-        "total_memory_bytes": record.environment.get("total_memory_bytes"),
+        "total_memory_bytes": record.environment.total_memory_bytes,
         "budget_bytes": record.settings.get("budget_bytes"),
     }[name]
 

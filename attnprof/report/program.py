@@ -68,15 +68,9 @@ def run_json(run: ProgramRun) -> str:
 
 def run_table(run: ProgramRun) -> RenderableType:
     """For `rich.console.Console.print`; fits 80 columns."""
-    environment = {
-        "gpu": run.card,
-        "total_memory_bytes": run.card.total_bytes,
-        "context_bytes": run.card.context_bytes,
-    }
+    card = card_text(str(run.card), run.card.total_bytes, run.card.context_bytes)
     using = [one for one in run.processes if one.used_cuda]
-    parts: list[RenderableType] = [
-        Text(f"{_shortened(shlex.join(run.command))} - {card_text(environment)} (emulated)", "bold")
-    ]
+    parts: list[RenderableType] = [Text(f"{_shortened(shlex.join(run.command))} - {card} (emulated)", "bold")]
     if using:
         # Of several the one that matters: that ran out of memory, or took the most.
         shown = max(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Source
 from attnprof.cases.record import Record
 from attnprof.units import format_bytes
 
 
-def card_text(environment: Mapping[str, Any]) -> str:
-    """`t4: 14.6 GiB, of it 137 MiB context`."""
-    total, context = environment["total_memory_bytes"], environment["context_bytes"]
-    return f"{environment['gpu']}: {format_bytes(total)}, of it {format_bytes(context)} context"
+def card_text(gpu: str | None, total_bytes: int | None, context_bytes: int | None) -> str:
+    """Return `t4: 14.6 GiB, of it 137 MiB context`."""
+    return f"{gpu}: {format_bytes(total_bytes)}, of it {format_bytes(context_bytes)} context"
+
+
+def emulated_text(environment: Environment) -> str:
+    """Return the text of the card that an environment emulates."""
+    return card_text(environment.gpu, environment.total_memory_bytes, environment.context_bytes)
 
 
 def place_text(record: Record) -> str:
@@ -21,5 +23,5 @@ def place_text(record: Record) -> str:
     budget = record.settings.get("budget_bytes")
     within = f", budget {format_bytes(budget)}" if budget else ""
     if record.source is Source.EMULATED:
-        return f"{card_text(record.environment)}{within} (emulated)"
-    return f"{record.environment.get('device_name')}{within} (measured)"
+        return f"{emulated_text(record.environment)}{within} (emulated)"
+    return f"{record.environment.device_name}{within} (measured)"

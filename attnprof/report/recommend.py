@@ -57,7 +57,7 @@ def recommendation_json(found: Recommendation) -> str:
         "fits": pick is not None,
         "workload": asdict(ranking.workload),
         "source": sample.source.value,
-        "device": sample.environment.get("device_name"),
+        "device": sample.environment.device_name,
         "gpu": sample.card,
         "records": str(found.origin) if found.origin else None,
         "total_bytes": ranking.capacity.total_bytes,

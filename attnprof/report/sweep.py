@@ -15,7 +15,7 @@ from attnprof.report import sweep_emulated as emulated
 from attnprof.report import sweep_measured as measured
 from attnprof.report.grid import Grid, escaped, to_markdown_lines, to_rich
 from attnprof.report.groups import Group, group
-from attnprof.report.provenance import card_text
+from attnprof.report.provenance import emulated_text
 from attnprof.report.remarks import another_attention_lines, failure_lines, kernel_lines, note_lines, pick_lines
 
 
@@ -65,4 +65,4 @@ def _emulated_legends(groups: Sequence[Group]) -> list[str]:
     cards = {one.device: one.records[0].environment for one in groups}
     if len(cards) == 1:
         return [emulated.LEGEND]
-    return [emulated.LEGEND_SIDE_BY_SIDE, *map(card_text, cards.values())]
+    return [emulated.LEGEND_SIDE_BY_SIDE, *map(emulated_text, cards.values())]

@@ -56,7 +56,7 @@ def _card_row(record: Record, one: Group) -> Row:
         format_bytes(memory.step_bytes),
         format_bytes(memory.peak_reserved_bytes),
         format_bytes(total),
-        f"{total / record.environment['total_memory_bytes']:.0%}",
+        f"{total / (record.environment.total_memory_bytes or total):.0%}",
         kernel.name if kernel else "",
     )
     return Row(cells, frozenset({1} if smallest else ()))
@@ -93,7 +93,7 @@ def _fitting(groups: Sequence[Group]) -> Iterator[list[Group]]:
 
 
 def _heading(one: Group) -> str:
-    return f"{one.device} {format_bytes(one.records[0].environment['total_memory_bytes'])}"
+    return f"{one.device} {format_bytes(one.records[0].environment.total_memory_bytes)}"
 
 
 def _cell(record: Record | None, one: Group) -> str:

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from attnprof.cases.cards import catalogue, parse_cards
 from attnprof.cases.case import Case
 from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, Holder, Survey
+from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Outcome, Result, Source
 from attnprof.cases.settings import Settings
 from attnprof.cases.workload import Workload
@@ -75,7 +75,7 @@ def _device(tell: Callable[[str], None]) -> Iterator[Finding]:
         yield _device_finding(runner, survey)
         yield from _memory(survey)
         yield from _kernels(survey)
-        if found["device"].startswith("cuda"):
+        if found.device.startswith("cuda"):
             tell("running a training step")
             yield _context(found, runner)
 
@@ -91,9 +91,9 @@ def _old_torch() -> Iterator[Finding]:
         yield Finding("torch", f"{installed} is too old for attnprof", False, f"pip install 'torch>={oldest}'")
 
 
-def _torch_text(found: dict[str, Any]) -> str:
-    cuda, cudnn = found.get("cuda"), found.get("cudnn")
-    return f"{found['torch']}, Python {found['python']}" + (f", CUDA {cuda}, cuDNN {cudnn}" if cuda else "")
+def _torch_text(found: Environment) -> str:
+    versions = f"{found.torch}, Python {found.python}"
+    return versions + (f", CUDA {found.cuda}, cuDNN {found.cudnn}" if found.cuda else "")
 
 
 def _device_finding(runner: Runner, survey: Survey) -> Finding:
@@ -106,10 +106,10 @@ def _device_finding(runner: Runner, survey: Survey) -> Finding:
 
 def _device_text(runner: Runner) -> str:
     found = runner.environment
-    if not found["device"].startswith("cuda"):
-        return f"{found['device_name']}, {found['threads']} threads"
-    total, capability = format_bytes(found["total_memory_bytes"]), found["compute_capability"]
-    text = f"{found['device']} {found['device_name']}, {total}, compute capability {capability}"
+    if not found.device.startswith("cuda"):
+        return f"{found.device_name}, {found.threads} threads"
+    total, capability = format_bytes(found.total_memory_bytes), found.compute_capability
+    text = f"{found.device} {found.device_name}, {total}, compute capability {capability}"
     return f"{text} (emulated)" if runner.source is Source.EMULATED else text
 
 
@@ -169,21 +169,21 @@ def _kernels(survey: Survey) -> Iterator[Finding]:
         yield Finding("kernels", text, action=action)
 
 
-def _context(found: dict[str, Any], runner: Runner) -> Finding:
+def _context(found: Environment, runner: Runner) -> Finding:
     """What CUDA takes beside the allocator, after a step that has loaded its kernels and libraries."""
     result = runner.measure(_PROBE)
     memory = result.measurement.memory
     if memory is None or memory.context_bytes is None:
         text = f"a training step fails: {result.outcome.value}, {result.reason}"
-        return Finding("context", text, False, _remedy(result, found["compute_capability"]))
+        return Finding("context", text, False, _remedy(result, found.compute_capability))
     text = f"CUDA takes {format_bytes(memory.context_bytes)} ({memory.context_bytes} bytes) after a training step"
-    card = next((card for card in catalogue() if card.name == found["device_name"]), None)
+    card = next((card for card in catalogue() if card.name == found.device_name), None)
     if card is not None:
         text += f"; the catalogue allows {format_bytes(card.context_bytes)} for {card} ({card.context_source})"
     return Finding("context", text)
 
 
-def _remedy(result: Result, capability: str) -> str:
+def _remedy(result: Result, capability: str | None) -> str:
     """What to do about a step that fails."""
     if "no kernel image" in result.reason:
         return f"install a torch built for compute capability {capability} (pytorch.org/get-started)"
@@ -213,8 +213,8 @@ def _emulation(tell: Callable[[str], None]) -> Iterator[Finding]:
     assert memory is not None
     peak = format_bytes(memory.peak_allocated_bytes)
     yield Finding("emulation", f"works here (--gpu): {_PROBE} on a T4 peaks at {peak}")
-    if not runner.environment["cudnn_plans"]:
-        old = (runner.environment["cudnn"] or 0) < _CUDNN_THAT_PLANS
+    if not runner.environment.cudnn_plans:
+        old = (runner.environment.cudnn or 0) < _CUDNN_THAT_PLANS
         action = "install a torch that brings cuDNN 9.8 or newer" if old else "install another release of torch"
         yield Finding("cuDNN", "does not plan without a card here: its workspaces count as 0 bytes", False, action)
     yield from (Finding("limits", line) for line in KNOWN_LIMITATIONS)

@@ -74,7 +74,7 @@ class Searching:
         file: where probes are kept, and found instead of being run again.
         """
         self._runner, self._settings, self._listener, self._file = runner, settings, listener, file
-        self._card = runner.environment["gpu"] if runner.source is Source.EMULATED else None
+        self._card = runner.environment.gpu if runner.source is Source.EMULATED else None
         records = tuple(file.records) if file else ()
         self._known = {record.case: record for record in records if record.card == self._card}
         self._capacity_bytes = _capacity_bytes(runner, settings)
@@ -121,7 +121,7 @@ def has_capacity(runner: Runner, settings: Settings) -> bool:
 
 
 def _sizes(runner: Runner, settings: Settings) -> list[int]:
-    known = (settings.budget_bytes, runner.environment.get("total_memory_bytes"))
+    known = (settings.budget_bytes, runner.environment.total_memory_bytes)
     return [size for size in known if size is not None]
 
 
@@ -130,4 +130,4 @@ def _capacity_bytes(runner: Runner, settings: Settings) -> int:
     sizes = _sizes(runner, settings)
     if not sizes:
         raise AttnprofError("limits: say up to where: --budget 2GB on this machine, or --gpu t4 for an emulated card")
-    return max(1, min(sizes) - int(runner.environment.get("context_bytes", 0)))
+    return max(1, min(sizes) - (runner.environment.context_bytes or 0))

@@ -90,7 +90,7 @@ def _on_device(
         mine = tuple(record for record in in_order(records, plan, []) if record.case.workload == workload)
         needs: Mapping[str, int] = {}
         if runner.source is Source.EMULATED:
-            [card] = [card for card in request.cards() if str(card) == runner.environment["gpu"]]
+            [card] = [card for card in request.cards() if str(card) == runner.environment.gpu]
             needs = needs_without_end(mine, card, request.runner_of, settings)
         searched, why_not = _largest_batches(request, workload, mine, runner, listener)
         yield ModelProfile(workload, mine, needs, searched, why_not)

@@ -72,9 +72,8 @@ def _on_device(
 def open_for(runner: Runner, settings: Settings, file: RecordFile) -> str | None:
     """Open its device, and refuse a file of another; the card, if it is an emulated one."""
     runner.open()
-    card = runner.environment["gpu"] if runner.source is Source.EMULATED else None
-    file.require_same("environment", runner.environment, card)
-    file.require_same("settings", settings.to_json(), card)
+    card = runner.environment.gpu if runner.source is Source.EMULATED else None
+    file.require_same(runner.environment, settings.to_json(), card=card)
     return card
 
 

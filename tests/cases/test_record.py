@@ -1,7 +1,8 @@
 import json
+from dataclasses import replace
 
 import pytest
-from support.samples import ENVIRONMENT, record, sweep_records
+from support.samples import ENVIRONMENT, SETTINGS, record, sweep_records
 
 from attnprof.cases.record import SCHEMA, Record
 from attnprof.cases.record_file import RecordFile, read_records
@@ -25,7 +26,7 @@ def test_samples_are_kept_raw(tmp_path):
     line = json.loads(record(seconds=0.5).to_line())
     assert line["schema"] == SCHEMA
     assert line["measurement"]["latency"]["samples_seconds"] == [0.5, 0.51, 0.49]
-    assert line["environment"] == ENVIRONMENT
+    assert line["environment"] == ENVIRONMENT.to_json()
 
 
 def test_a_record_is_on_disk_before_the_next(tmp_path):
@@ -77,11 +78,11 @@ def test_resuming_elsewhere_names_the_difference(tmp_path):
     path = tmp_path / "r.jsonl"
     write(path, [record()])
     file = RecordFile(path, resume=True)
-    file.require_same("environment", dict(ENVIRONMENT))
+    file.require_same(ENVIRONMENT, SETTINGS)
     with pytest.raises(AttnprofError, match=r"measured with threads = 2, now it is 8"):
-        file.require_same("environment", {**ENVIRONMENT, "threads": 8})
+        file.require_same(replace(ENVIRONMENT, threads=8), SETTINGS)
     with pytest.raises(AttnprofError, match=r"driver = None, now it is 5"):
-        file.require_same("environment", {**ENVIRONMENT, "driver": 5})
+        file.require_same(replace(ENVIRONMENT, driver="5"), SETTINGS)
     file.close()
 
 

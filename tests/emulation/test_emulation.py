@@ -243,8 +243,8 @@ def test_a_record_is_marked_and_has_no_time_and_no_errors(measure_on, on_card):
         runner.open()
     assert runner.source is Source.EMULATED
     found = runner.environment
-    assert (found["gpu"], found["device_name"]) == ("t4,memory=8GB,context=300MiB", "Tesla T4")
-    assert (found["total_memory_bytes"], found["context_bytes"]) == (8 * 10**9, 300 * MIB)
+    assert (found.gpu, found.device_name) == ("t4,memory=8GB,context=300MiB", "Tesla T4")
+    assert (found.total_memory_bytes, found.context_bytes) == (8 * 10**9, 300 * MIB)
 
 
 def test_out_of_memory_is_torchs_own(measure_on):

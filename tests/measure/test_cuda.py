@@ -31,15 +31,15 @@ def runner():
 
 
 def test_the_environment_tells_the_card(runner):
-    assert runner.environment["device"] == "cuda:0"
-    assert runner.environment["device_name"] == torch.cuda.get_device_name(0)
-    assert runner.environment["driver"]
+    assert runner.environment.device == "cuda:0"
+    assert runner.environment.device_name == torch.cuda.get_device_name(0)
+    assert runner.environment.driver
 
 
 def test_its_state_is_told_and_takes_nothing(runner):
     before = runner.measure(case("sdpa-pad", side=20)).measurement.memory
     survey = runner.survey()
-    assert 0 < survey.free_bytes < survey.total_bytes == runner.environment["total_memory_bytes"]
+    assert 0 < survey.free_bytes < survey.total_bytes == runner.environment.total_memory_bytes
     assert set(survey.kernels) == {"fp32", "fp16", "bf16"}
     assert survey.kernels["fp32"]["efficient"] == ""
     assert survey.kernels["fp32"]["flash"] == "takes half precision only"
@@ -156,7 +156,7 @@ def test_a_sweep_and_its_resumption(tmp_path):
 
 def test_a_record_says_whether_it_is_measured(runner):
     result = runner.measure(case("naive", side=8))
-    emulated = "gpu" in runner.environment
+    emulated = runner.environment.gpu is not None
     assert runner.source is (Source.EMULATED if emulated else Source.MEASURED)
     assert (result.measurement.latency is None) == emulated
     assert (result.measurement.exactness is None) == emulated

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.samples import case
+from support.samples import ENVIRONMENT, case
 
 from attnprof.cases.device_state import Holder, Survey
 from attnprof.cases.measurement import Outcome
@@ -16,8 +16,11 @@ from attnprof.cases.settings import Settings
 from attnprof.errors import WorkerError
 from attnprof.measure.runner import Runner
 
-PREAMBLE = """
+PREAMBLE = f"""
 import json, os, signal, subprocess, sys, time
+ENVIRONMENT = {ENVIRONMENT.to_json()!r}
+"""
+PREAMBLE += """
 def send(**message):
     print(json.dumps(message), flush=True)
 def answer():
@@ -26,7 +29,8 @@ send(event="done")
 for line in sys.stdin:
     request = json.loads(line)
     if request["verb"] == "open":
-        send(event="done", environment={"device": request["device"], "pid": os.getpid()}, source="measured")
+        facts = {**ENVIRONMENT, "device": request["device"], "pid": os.getpid()}
+        send(event="done", environment=facts, source="measured")
         continue
 """
 
@@ -40,7 +44,7 @@ def test_an_answer_and_its_phases():
     entered = []
     with runner("send(event='phase', phase='memory'); answer()") as one:
         result = one.measure(case(), entered.append)
-        assert one.environment["device"] == "auto"
+        assert one.environment.device == "auto"
     assert (result.outcome, result.measurement.notes, entered) == (Outcome.COMPLETED, ("ok",), ["memory"])
 
 
@@ -70,9 +74,9 @@ def test_a_crash_costs_one_case_and_the_worker_is_replaced(tmp_path):
     """
     with runner(body) as one:
         first = one.measure(case())
-        before = one.environment["pid"]
+        before = one.environment.extras["pid"]
         second = one.measure(case())
-        assert one.environment["pid"] != before
+        assert one.environment.extras["pid"] != before
     assert first.outcome is Outcome.CRASHED
     assert first.reason == "signal SIGSEGV: last words"
     assert second.outcome is Outcome.COMPLETED
@@ -81,9 +85,9 @@ def test_a_crash_costs_one_case_and_the_worker_is_replaced(tmp_path):
 def test_a_dead_child_of_a_live_worker_does_not_replace_it():
     with runner("send(event='died', exit_code=-9) if request['case']['height'] == 1 else answer()") as one:
         first = one.measure(case(side=1))
-        before = one.environment["pid"]
+        before = one.environment.extras["pid"]
         assert one.measure(case()).outcome is Outcome.COMPLETED
-        assert one.environment["pid"] == before
+        assert one.environment.extras["pid"] == before
     assert (first.outcome, first.reason) == (Outcome.CRASHED, "signal SIGKILL")
 
 
@@ -116,15 +120,15 @@ def gone(pid):
 def test_a_worker_that_retires_is_replaced():
     with runner("send(event='done', outcome='completed', reason='', measurement={}, retires=True); break") as one:
         assert one.measure(case()).outcome is Outcome.COMPLETED
-        before = one.environment["pid"]
+        before = one.environment.extras["pid"]
         assert one.measure(case()).outcome is Outcome.COMPLETED
-        assert one.environment["pid"] != before
+        assert one.environment.extras["pid"] != before
 
 
 def test_stopped_from_another_thread_it_raises_and_leaves_nothing():
     with runner("time.sleep(60)") as one:
         one.open()
-        pid = one.environment["pid"]
+        pid = one.environment.extras["pid"]
         threading.Timer(0.2, one.stop).start()
         with pytest.raises(WorkerError, match="stopped"):
             one.measure(case())
@@ -158,5 +162,5 @@ def test_a_device_that_is_not_here_is_one_line():
 def test_the_worker_ends_with_the_runner():
     with runner("answer()") as one:
         one.measure(case())
-        pid = one.environment["pid"]
+        pid = one.environment.extras["pid"]
     assert gone(pid)

@@ -27,8 +27,14 @@ MIB, GIB = 2**20, 2**30
 WORKLOAD = ModelWorkload(
     8, 1, 1, 1, mode="train", target="net.py:Net", inputs="3x256x256", optimizer="adam", amp=True, digest="abc"
 )
-CARD = {"device": "cuda:0", "device_name": "Tesla T4", "gpu": "t4", "total_memory_bytes": 16 * GIB,
-        "context_bytes": 100 * MIB}  # fmt: skip
+CARD = dataclasses.replace(
+    ENVIRONMENT,
+    device="cuda:0",
+    device_name="Tesla T4",
+    gpu="t4",
+    total_memory_bytes=16 * GIB,
+    context_bytes=100 * MIB,
+)
 AT_ATTENTION = Peak(
     "backward", "stage.attn", "aten._softmax_backward_data", 9 * GIB,
     {"activation gradients": 5 * GIB, "activations": 3 * GIB, "parameters": GIB},

@@ -3,10 +3,12 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.samples import ENVIRONMENT
 
 import attnprof.emulation
 from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, Holder, Survey
@@ -26,11 +28,16 @@ def survey(**fields):
     return Survey(**{"free_bytes": 14 * GIB, "total_bytes": 16 * GIB, "kernels": {"fp32": ALL}, **fields})
 
 
-CPU = {"torch": "2.9.0", "python": "3.12", "device": "cpu", "device_name": "Some CPU", "threads": 2}
-CARD = {
-    **CPU, "cuda": "13.0", "cudnn": 92400, "device": "cuda:0", "device_name": "Some GPU", "compute_capability": "6.0",
-    "total_memory_bytes": 16 * GIB,
-}  # fmt: skip
+CPU = replace(ENVIRONMENT, torch="2.9.0", device_name="Some CPU")
+CARD = replace(
+    CPU,
+    cuda="13.0",
+    cudnn=92400,
+    device="cuda:0",
+    device_name="Some GPU",
+    compute_capability="6.0",
+    total_memory_bytes=16 * GIB,
+)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The pipeline with a runner that answers from a script."""
 
+from dataclasses import replace
+
 import pytest
 from support.fakes import ScriptedCard, ScriptedRunner, SilentListener
 from support.samples import ENVIRONMENT
@@ -60,7 +62,7 @@ def test_resume_in_another_environment_is_refused(tmp_path):
     path = tmp_path / "r.jsonl"
     run(ScriptedRunner(), path)
     with pytest.raises(AttnprofError, match="measured with torch = 2, now it is 3"):
-        run(ScriptedRunner(environment={**ENVIRONMENT, "torch": "3"}), path, resume=True)
+        run(ScriptedRunner(environment=replace(ENVIRONMENT, torch="3")), path, resume=True)
     with pytest.raises(AttnprofError, match="measured with budget_bytes = None, now it is 5"):
         run(ScriptedRunner(), path, resume=True, settings=Settings(budget_bytes=5))
 
@@ -107,7 +109,7 @@ def test_resume_keeps_what_other_cards_and_devices_have(tmp_path):
     run(here, path, resume=True)
     assert len(here.ran) == 12
     changed = ScriptedCard("t4")
-    changed.environment["torch"] = "3"
+    changed.environment = replace(changed.environment, torch="3")
     with pytest.raises(AttnprofError, match="torch = 2, now it is 3"):
         run(changed, path, resume=True)
 

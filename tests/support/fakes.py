@@ -1,5 +1,7 @@
 """A runner that answers from a script, and a listener that shows nothing."""
 
+import dataclasses
+
 from attnprof.cases.measurement import Measurement, Outcome, Result, Source
 from support.samples import ENVIRONMENT, measurement
 
@@ -44,7 +46,7 @@ class ScriptedCard(ScriptedRunner):
     source = Source.EMULATED
 
     def __init__(self, card, **options):
-        super().__init__(environment={**ENVIRONMENT, "gpu": card}, **options)
+        super().__init__(environment=dataclasses.replace(ENVIRONMENT, gpu=card), **options)
 
     def matmul_flops_per_second(self, dtype):
         raise AssertionError("nothing is computed on an emulated card")

@@ -1,13 +1,19 @@
 """Records with made-up numbers, for what reads records."""
 
+import dataclasses
+
 from attnprof.cases.case import Case
+from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Exactness, Kernel, Measurement, Memory, Outcome, Source
 from attnprof.cases.record import Record
 from attnprof.cases.workload import Workload
 from attnprof.measure.worker.passes.latency import summarize
 
 MIB = 2**20
-ENVIRONMENT = {"attnprof": "0", "torch": "2", "device": "cpu", "device_name": "Test CPU", "threads": 2}
+ENVIRONMENT = Environment(
+    attnprof="0", torch="2", python="3.12", platform="Linux x86_64", threads=2, matmul_precision="highest",
+    device="cpu", device_name="Test CPU",
+)  # fmt: skip
 SETTINGS = {"seed": 0, "budget_bytes": None, "case_seconds": 1.0, "timeout_seconds": 300.0}
 
 
@@ -70,12 +76,14 @@ def emulated(card, strategy, peak_mib=None, kernel=None, outcome=Outcome.COMPLET
     else:
         peak, reserved, context = peak_mib * MIB, (peak_mib + 10) * MIB, 100 * MIB
         memory = Memory(2 * MIB, peak - 2 * MIB, 0, peak - 2 * MIB, peak, reserved, reserved + context, context)
-    environment = {"device_name": "Card", "gpu": card, "total_memory_bytes": total_gib * 2**30}
+    environment = dataclasses.replace(
+        ENVIRONMENT, device_name="Card", gpu=card, total_memory_bytes=total_gib * 2**30, context_bytes=100 * MIB
+    )
     return Record(
         case=case(strategy, **workload),
         outcome=outcome,
         measurement=Measurement(memory=memory, kernel=kernel),
-        environment={**ENVIRONMENT, **environment, "context_bytes": 100 * MIB},
+        environment=environment,
         settings=SETTINGS,
         time="2026-01-01T00:00:00+00:00",
         reason="" if memory else "CUDA out of memory" if outcome is Outcome.OUT_OF_MEMORY else "no kernel image",

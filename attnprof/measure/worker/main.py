@@ -67,7 +67,7 @@ def main() -> None:
             except DeviceError as error:
                 send({"event": "error", "reason": str(error)})
                 continue
-            send({"event": "done", "environment": device.environment(), "source": device.source.value})
+            send({"event": "done", "environment": device.environment().to_json(), "source": device.source.value})
         elif device is None:
             send({"event": "error", "reason": "no device is open"})
         elif device.forks and request["verb"] != "survey":  # a fork is not told why there is no CUDA

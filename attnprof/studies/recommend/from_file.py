@@ -60,7 +60,7 @@ def recommend_from_file(request: RecommendRequest, plan: Plan, path: Path) -> Re
 
 
 def _capacity_bytes(record: Record) -> int | None:
-    sizes = (record.settings.get("budget_bytes"), record.environment.get("total_memory_bytes"))
+    sizes = (record.settings.get("budget_bytes"), record.environment.total_memory_bytes)
     return min((size for size in sizes if size is not None), default=None)
 
 
@@ -80,11 +80,11 @@ def _of_device(records: Sequence[Record], request: RecommendRequest, workload: W
 
 
 def _device(record: Record) -> tuple[str | None, str]:
-    return record.card, str(record.environment.get("device"))
+    return record.card, record.environment.device
 
 
 def _known(records: Iterable[Record]) -> str:
-    found = list(dict.fromkeys(f"{r.case.workload} on {r.card or r.environment.get('device')}" for r in records))
+    found = list(dict.fromkeys(f"{r.case.workload} on {r.card or r.environment.device}" for r in records))
     if not found:
         return ""
     return f" (it has {', '.join(found[:_NAMED])}{' and others' if len(found) > _NAMED else ''})"

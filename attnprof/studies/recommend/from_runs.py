@@ -62,7 +62,7 @@ def recommend_from_runs(
 
 def _total_bytes(runner: Runner, settings: Settings) -> int:
     """The budget or the card, whichever is less; on the CPU without a budget what can be had now."""
-    known = [size for size in (settings.budget_bytes, runner.environment.get("total_memory_bytes")) if size is not None]
+    known = [size for size in (settings.budget_bytes, runner.environment.total_memory_bytes) if size is not None]
     return min(known) if known else available_bytes()
 
 

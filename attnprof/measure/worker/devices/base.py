@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from attnprof.cases.device_state import Survey
+from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Estimate, Source
 from attnprof.units import format_bytes
 from attnprof.version import __version__
@@ -62,8 +63,8 @@ class Device(Protocol):
     forks: bool
     source: Source
 
-    def environment(self) -> dict[str, Any]:
-        """What must agree for two records to be compared."""
+    def environment(self) -> Environment:
+        """Return what must agree for two records to be compared."""
 
     def survey(self) -> Survey:
         """What there is of it, and who has it."""
@@ -128,7 +129,8 @@ def refusal(error: BaseException, limit_bytes: int) -> str:
     return f"limit {format_bytes(limit_bytes)}: {words}"
 
 
-def common_environment() -> dict[str, Any]:
+def common_facts() -> dict[str, Any]:
+    """Return the facts of `Environment` that do not depend on the device."""
     return {
         "attnprof": __version__,
         "torch": torch.__version__,

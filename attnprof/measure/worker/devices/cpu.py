@@ -15,9 +15,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from attnprof.cases.case import Case
 from attnprof.cases.device_state import Survey
+from attnprof.cases.environment import Environment
 from attnprof.cases.workload import Workload
 from attnprof.measure.host_memory import ResidentPeak, available_bytes, holders, limit_process, spare_bytes, total_bytes
-from attnprof.measure.worker.devices.base import Reading, RealDevice, common_environment
+from attnprof.measure.worker.devices.base import Reading, RealDevice, common_facts
 from attnprof.measure.worker.passes.flops import step_flops
 from attnprof.measure.worker.passes.kernels import kernel_refusals
 
@@ -39,14 +40,14 @@ class CpuDevice(RealDevice):
         step_flops(Case(Workload(1, 8, 1, 1), "naive"))
         gc.freeze()  # else a child's first collection copies every page of the heap
 
-    def environment(self) -> dict[str, Any]:
-        return {
-            **common_environment(),
-            "device": self.name,
-            "device_name": _processor_name(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            "allocator": {name: os.environ[name] for name in sorted(os.environ) if name.startswith("MALLOC_")},
-        }
+    def environment(self) -> Environment:
+        return Environment(
+            **common_facts(),
+            device=self.name,
+            device_name=_processor_name(),
+            cpu_capability=torch.backends.cpu.get_cpu_capability(),
+            allocator={name: os.environ[name] for name in sorted(os.environ) if name.startswith("MALLOC_")},
+        )
 
     def survey(self) -> Survey:
         kernels = kernel_refusals(self.name)

@@ -8,13 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
 from attnprof.cases.device_state import Survey
+from attnprof.cases.environment import Environment
 from attnprof.measure.worker.devices import nvml
-from attnprof.measure.worker.devices.base import Reading, RealDevice, common_environment
+from attnprof.measure.worker.devices.base import Reading, RealDevice, common_facts
 from attnprof.measure.worker.passes.kernels import kernel_refusals
 
 
@@ -29,7 +29,7 @@ class CudaDevice(RealDevice):
         torch.cuda.set_device(index)
         torch.cuda.init()  # type: ignore[no-untyped-call]
 
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Environment:
         properties = torch.cuda.get_device_properties(self._index)
         settings = (
             "PYTORCH_ALLOC_CONF",
@@ -37,21 +37,21 @@ class CudaDevice(RealDevice):
             "CUBLAS_WORKSPACE_CONFIG",
             "PYTORCH_NO_CUDA_MEMORY_CACHING",
         )
-        return {
-            **common_environment(),
-            "device": self.name,
-            "device_name": properties.name,
-            "compute_capability": f"{properties.major}.{properties.minor}",
-            "total_memory_bytes": properties.total_memory,
-            "driver": _driver_version(),
-            "cuda": torch.version.cuda,
-            "cudnn": _cudnn_version(),
-            "tf32": {
+        return Environment(
+            **common_facts(),
+            device=self.name,
+            device_name=properties.name,
+            compute_capability=f"{properties.major}.{properties.minor}",
+            total_memory_bytes=properties.total_memory,
+            driver=_driver_version(),
+            cuda=torch.version.cuda,
+            cudnn=_cudnn_version(),
+            tf32={
                 "matmul": torch.backends.cuda.matmul.allow_tf32,
                 "cudnn": torch.backends.cudnn.allow_tf32,
             },
-            "allocator": {name: os.environ[name] for name in settings if name in os.environ},
-        }
+            allocator={name: os.environ[name] for name in settings if name in os.environ},
+        )
 
     def survey(self) -> Survey:
         kernels = kernel_refusals(self.name)

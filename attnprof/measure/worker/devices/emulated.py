@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 from collections.abc import Callable
-from typing import Any
 
 from attnprof.cases.cards import parse_cards
+from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Estimate, Source
 from attnprof.emulation.watch.journal import EmulatedDriver
 from attnprof.measure.worker.devices.cuda import CudaDevice
@@ -23,15 +24,14 @@ class EmulatedDevice(CudaDevice):
         super().__init__(index)
         self._driver = driver
 
-    def environment(self) -> dict[str, Any]:
-        found = super().environment()
-        return {
-            **found,
-            "driver": "emulated",
-            "gpu": os.environ["ATTNPROF_GPU"],
-            "context_bytes": self._context_bytes(),
-            "cudnn_plans": self._cudnn_plans(),
-        }
+    def environment(self) -> Environment:
+        return dataclasses.replace(
+            super().environment(),
+            driver="emulated",
+            gpu=os.environ["ATTNPROF_GPU"],
+            context_bytes=self._context_bytes(),
+            cudnn_plans=self._cudnn_plans(),
+        )
 
     def forget(self) -> None:
         self._driver.clear()
