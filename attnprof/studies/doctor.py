@@ -137,7 +137,7 @@ def _memory(survey: Survey) -> Iterator[Finding]:
     else:
         yield Finding("memory", text)
     if survey.unnamed:
-        names = {NO_BINDINGS: "pip install 'attnprof[gpu]'", IN_CONTAINER: "run nvidia-smi on the host"}
+        names = {NO_BINDINGS: "pip install nvidia-ml-py", IN_CONTAINER: "run nvidia-smi on the host"}
         action = names.get(survey.unnamed, "run nvidia-smi: it needs NVML too, and says more")
         yield Finding("memory", f"who else has it cannot be told: {survey.unnamed}", action=action)
 

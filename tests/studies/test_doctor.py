@@ -127,7 +127,7 @@ def test_who_holds_the_memory(examined):
 
 @pytest.mark.parametrize(
     ("unnamed", "action"),
-    [(NO_BINDINGS, "pip install 'attnprof[gpu]'"), (IN_CONTAINER, "run nvidia-smi on the host"), ("x", "nvidia-smi")],
+    [(NO_BINDINGS, "pip install nvidia-ml-py"), (IN_CONTAINER, "run nvidia-smi on the host"), ("x", "nvidia-smi")],
 )
 def test_where_the_holders_cannot_be_told(examined, unnamed, action):
     result = Result(Outcome.CRASHED, "signal SIGSEGV", Measurement())
@@ -262,6 +262,6 @@ def test_the_card_itself_is_surveyed(on_card):
     said = re.sub(r"\s+", " ", done.stdout)
     assert "cuda:0 Tesla T4, 14.6 GiB, compute capability 7.5 (emulated)" in said
     assert "14.4 GiB free of 14.6 GiB" in said
-    assert ("no other process has much of it" in said) != ("-> pip install 'attnprof[gpu]'" in said)
+    assert ("no other process has much of it" in said) != ("-> pip install nvidia-ml-py" in said)
     assert "fp16: efficient, math (no flash, cudnn: GPU too old)" in said
     assert "-> in bf16 use chunked or online" in said

@@ -156,7 +156,7 @@ naive: out of memory; it needs 64.0 GiB.
 Exact: the same function as naive to rounding; its error was not measured (an
 emulated card computes nothing).
 
-# pip install attnprof"""
+# attnprof is installed from a clone of its repository: pip install ."""
 
 
 def fitting():

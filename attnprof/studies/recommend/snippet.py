@@ -6,7 +6,7 @@ from attnprof.attention.blocks.catalogue import block_form
 from attnprof.attention.strategy import parse_strategy
 
 _SAGAN = """\
-# pip install attnprof
+# attnprof is installed from a clone of its repository: pip install .
 from attnprof import SelfAttention2d
 
 # `old` is your block, with query_conv, key_conv, value_conv and gamma.
@@ -18,7 +18,7 @@ new.to(old.gamma.device).train(old.training)
 # {result}"""
 
 _PATCHED = """\
-# pip install attnprof
+# attnprof is installed from a clone of its repository: pip install .
 import attnprof
 
 # `model` is yours: its blocks keep their weights, and what could not be
@@ -27,7 +27,7 @@ print(attnprof.patch(model, strategy="{strategy}"))
 # {result}"""
 
 _ANEW = """\
-# pip install attnprof
+# attnprof is installed from a clone of its repository: pip install .
 from attnprof.attention import block_form
 
 # A block of its own: {strategy} keeps its parameters in that precision.
