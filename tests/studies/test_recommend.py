@@ -178,7 +178,7 @@ def test_the_answer_for_a_person():
     lines = text_of(fitting())
     assert lines[: len(FITS.splitlines())] == FITS.splitlines()
     assert "\n".join(lines).endswith(snippet("online"))  # not broken over lines
-    assert "```python\n# pip" in recommendation_markdown(fitting())
+    assert "```python\n# attnprof is installed" in recommendation_markdown(fitting())
 
 
 def test_where_nothing_fits_the_answer_has_what_would():
