@@ -4,7 +4,7 @@ A block that follows `<!-- output: COMMAND -->` holds the command's standard out
 `<!-- file: NAME -->` is a file that the commands of the same page find in their folder. A block that follows
 `<!-- records: FILE HxW -->` holds the table of the records of that map size.
 
-Run `python docs/refresh.py` from the root of the repository, with the CUDA build of PyTorch and torchvision installed, or
+Run `python docs/refresh.py` in the root of the repository, with the CUDA build of PyTorch and torchvision installed, or
 `python docs/refresh.py PAGE...` for some pages. Emulated output is the same each time.
 """
 
