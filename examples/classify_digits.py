@@ -178,7 +178,7 @@ def _open(spelling: str) -> Device:
     # Else a convolution differs from run to run, or by TF32's rounding of 5e-4, and not the strategies.
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
-    device.limit(None)
+    device.enforce_budget(None)
     return device
 
 

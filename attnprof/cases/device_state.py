@@ -12,7 +12,7 @@ IN_CONTAINER = "NVML does not know the processes of this container"
 
 
 @dataclass(frozen=True)
-class Holder:
+class OtherProcess:
     """Another process that holds the device's memory; `name` is "" and `held_bytes` None where not told."""
 
     pid: int
@@ -21,14 +21,14 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Survey:
+class DeviceState:
     """The state of a device.
 
     Attributes:
         free_bytes, total_bytes: of its memory; on the CPU free is what can be had without swapping.
         kernels: of each dtype, each scaled_dot_product_attention kernel and why it cannot run the
             block here; "" where it can.
-        holders: the largest first.
+        other_processes: the largest first.
         unnamed: why holders cannot be told; "" where they can.
         no_cuda: on the CPU, torch's words on why it finds no CUDA device; "" where it finds one.
     """
@@ -36,11 +36,13 @@ class Survey:
     free_bytes: int
     total_bytes: int
     kernels: Mapping[str, Mapping[str, str]]
-    holders: tuple[Holder, ...] = ()
+    other_processes: tuple[OtherProcess, ...] = ()
     unnamed: str = ""
     no_cuda: str = ""
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Survey:
+    def from_json(cls, fields: Mapping[str, Any]) -> DeviceState:
         """Raises TypeError on fields that do not fit."""
-        return cls(**{**fields, "holders": tuple(Holder(**holder) for holder in fields["holders"])})
+        return cls(
+            **{**fields, "other_processes": tuple(OtherProcess(**process) for process in fields["other_processes"])}
+        )

@@ -113,7 +113,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Peak:
+class StepPeak:
     """The highest moment of a model's step, or the one in which memory did not suffice.
 
     Attributes:
@@ -157,7 +157,7 @@ class Measurement:
     passes_seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     estimate: Estimate | None = None
-    peak: Peak | None = None
+    peak: StepPeak | None = None
     patched: tuple[str, ...] = ()
 
     @classmethod
@@ -166,7 +166,7 @@ class Measurement:
         parts: dict[str, Any] = dict(fields)
         kinds = {
             "memory": Memory, "latency": Latency, "exactness": Exactness, "kernel": Kernel, "estimate": Estimate,
-            "peak": Peak,
+            "peak": StepPeak,
         }  # fmt: skip
         for name, kind in kinds.items():
             if parts.get(name) is not None:

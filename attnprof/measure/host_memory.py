@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from attnprof.cases.device_state import Holder
+from attnprof.cases.device_state import OtherProcess
 
 _SPARE_SHARE = 0.9  # of what is available: the rest stays for everybody else
 _NOTABLE_SHARE = 0.05  # of the total, from which a process is worth naming
@@ -30,15 +30,15 @@ def spare_bytes() -> int:
     return int(available_bytes() * _SPARE_SHARE)
 
 
-def holders() -> tuple[Holder, ...]:
+def other_processes() -> tuple[OtherProcess, ...]:
     """Other processes that hold a notable part of the memory, the largest first."""
     notable_bytes, own = total_bytes() * _NOTABLE_SHARE, (os.getpid(), os.getppid())
     found = []
     for process in psutil.process_iter(["name", "memory_info"]):
         memory = process.info["memory_info"]  # None: another user's, and not told
         if memory is not None and memory.rss >= notable_bytes and process.pid not in own:
-            found.append(Holder(process.pid, process.info["name"] or "", memory.rss))
-    return tuple(sorted(found, key=lambda holder: -(holder.held_bytes or 0)))
+            found.append(OtherProcess(process.pid, process.info["name"] or "", memory.rss))
+    return tuple(sorted(found, key=lambda process: -(process.held_bytes or 0)))
 
 
 def limit_process(extra_bytes: int) -> None:

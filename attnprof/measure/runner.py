@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from attnprof.cases.case import Case
-from attnprof.cases.device_state import Survey
+from attnprof.cases.device_state import DeviceState
 from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Measurement, Outcome, Result, Source
 from attnprof.cases.settings import Settings
@@ -96,14 +96,16 @@ class Runner:
             self._rates[dtype] = float(answer["flops_per_second"])
         return self._rates[dtype]
 
-    def survey(self) -> Survey:
+    def device_state(self) -> DeviceState:
         """The state of the device at this moment.
 
         Raises:
             WorkerError: it cannot be told.
         """
-        answer = self._told({"verb": "survey"}, "state")
-        return Survey.from_json({name: value for name, value in answer.items() if name not in ("event", "retires")})
+        answer = self._told({"verb": "state"}, "state")
+        return DeviceState.from_json(
+            {name: value for name, value in answer.items() if name not in ("event", "retires")}
+        )
 
     def measure(
         self, case: Case, enter: Callable[[str], None] = lambda _: None, settings: Settings | None = None

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from attnprof.cases.cards import catalogue, parse_cards
 from attnprof.cases.case import Case
-from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, Holder, Survey
+from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, DeviceState, OtherProcess
 from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Outcome, Result, Source
 from attnprof.cases.settings import Settings
@@ -23,7 +23,7 @@ _PROBE = Case(Workload(1, 128, 64, 64, mode="train"), "naive")
 _OLDEST_TORCH = (2, 6)  # as pyproject.toml has it
 _CUDNN_THAT_PLANS = 90800  # emulation/native/cudnn_plan.c
 _SCARCE_SHARE = 0.25  # of the memory: with less of it free, what the device could hold is out of memory
-_NAMED = 3  # holders, of many
+_NAMED = 3  # other processes, of many
 
 # What torch says (c10/cuda/CUDAFunctions.cpp, torch/cuda/__init__.py), what that is, and what to do.
 _NO_CUDA = (
@@ -68,13 +68,13 @@ def _device(tell: Callable[[str], None]) -> Iterator[Finding]:
         found = runner.environment
         yield Finding("torch", _torch_text(found))
         try:
-            survey = runner.survey()
+            state = runner.device_state()
         except AttnprofError as error:
             yield Finding("device", f"{_device_text(runner)}: {error}", False, "update the driver and torch")
             return
-        yield _device_finding(runner, survey)
-        yield from _memory(survey)
-        yield from _kernels(survey)
+        yield _device_finding(runner, state)
+        yield from _memory(state)
+        yield from _kernels(state)
         if found.device.startswith("cuda"):
             tell("running a training step")
             yield _context(found, runner)
@@ -96,11 +96,11 @@ def _torch_text(found: Environment) -> str:
     return versions + (f", CUDA {found.cuda}, cuDNN {found.cudnn}" if found.cuda else "")
 
 
-def _device_finding(runner: Runner, survey: Survey) -> Finding:
+def _device_finding(runner: Runner, state: DeviceState) -> Finding:
     text = _device_text(runner)
-    if not survey.no_cuda:
+    if not state.no_cuda:
         return Finding("device", text)
-    why, action = _no_cuda(survey.no_cuda)
+    why, action = _no_cuda(state.no_cuda)
     return Finding("device", f"{text}; no CUDA device: {why}", action=action)
 
 
@@ -124,33 +124,33 @@ def _no_cuda(said: str) -> tuple[str, str]:
     return said.partition(". ")[0], "see that nvidia-smi lists the card; torch finds it then"
 
 
-def _memory(survey: Survey) -> Iterator[Finding]:
-    text = f"{format_bytes(survey.free_bytes)} free of {format_bytes(survey.total_bytes)}"
-    if survey.holders:
-        others = [_holder_text(holder) for holder in survey.holders[:_NAMED]]
-        more = len(survey.holders) - len(others)
+def _memory(state: DeviceState) -> Iterator[Finding]:
+    text = f"{format_bytes(state.free_bytes)} free of {format_bytes(state.total_bytes)}"
+    if state.other_processes:
+        others = [_process_text(process) for process in state.other_processes[:_NAMED]]
+        more = len(state.other_processes) - len(others)
         text += f"; held by {', '.join(others)}" + (f" and {more} more" if more else "")
-    elif not survey.unnamed:
+    elif not state.unnamed:
         text += "; no other process has much of it"
-    if survey.free_bytes < _SCARCE_SHARE * survey.total_bytes:
+    if state.free_bytes < _SCARCE_SHARE * state.total_bytes:
         yield Finding("memory", text, False, "end what you do not need, or keep to what is free with --budget")
     else:
         yield Finding("memory", text)
-    if survey.unnamed:
+    if state.unnamed:
         names = {NO_BINDINGS: "pip install nvidia-ml-py", IN_CONTAINER: "run nvidia-smi on the host"}
-        action = names.get(survey.unnamed, "run nvidia-smi: it needs NVML too, and says more")
-        yield Finding("memory", f"who else has it cannot be told: {survey.unnamed}", action=action)
+        action = names.get(state.unnamed, "run nvidia-smi: it needs NVML too, and says more")
+        yield Finding("memory", f"who else has it cannot be told: {state.unnamed}", action=action)
 
 
-def _holder_text(holder: Holder) -> str:
-    who = f"{holder.name} (pid {holder.pid})" if holder.name else f"pid {holder.pid}"
-    return f"{who} {format_bytes(holder.held_bytes)}" if holder.held_bytes is not None else who
+def _process_text(process: OtherProcess) -> str:
+    who = f"{process.name} (pid {process.pid})" if process.name else f"pid {process.pid}"
+    return f"{who} {format_bytes(process.held_bytes)}" if process.held_bytes is not None else who
 
 
-def _kernels(survey: Survey) -> Iterator[Finding]:
+def _kernels(state: DeviceState) -> Iterator[Finding]:
     """Of scaled_dot_product_attention, dtypes with the same ones together."""
     groups: list[tuple[list[str], Mapping[str, str]]] = []
-    for dtype, kernels in survey.kernels.items():
+    for dtype, kernels in state.kernels.items():
         same = next((names for names, others in groups if others == kernels), None)
         if same is None:
             groups.append(([dtype], kernels))

@@ -267,12 +267,12 @@ STRANGE_STEP = """
         {what}
         plain(self)
 
-    plain, measuring.Step.__call__ = measuring.Step.__call__, strange
+    plain, measuring.BlockStep.__call__ = measuring.BlockStep.__call__, strange
     device = open_device("cuda")
     def measured():
         return measuring.measure(Case(Workload(1, 16, 8, 8), "naive"), Settings(), device, lambda _: None)
     first = measured()
-    measuring.Step.__call__ = plain
+    measuring.BlockStep.__call__ = plain
     print(json.dumps([first.outcome, first.reason, first.measurement.notes, measured().outcome]))
 """
 

@@ -38,12 +38,12 @@ def test_the_environment_tells_the_card(runner):
 
 def test_its_state_is_told_and_takes_nothing(runner):
     before = runner.measure(case("sdpa-pad", side=20)).measurement.memory
-    survey = runner.survey()
-    assert 0 < survey.free_bytes < survey.total_bytes == runner.environment.total_memory_bytes
-    assert set(survey.kernels) == {"fp32", "fp16", "bf16"}
-    assert survey.kernels["fp32"]["efficient"] == ""
-    assert survey.kernels["fp32"]["flash"] == "takes half precision only"
-    assert survey.no_cuda == ""
+    state = runner.device_state()
+    assert 0 < state.free_bytes < state.total_bytes == runner.environment.total_memory_bytes
+    assert set(state.kernels) == {"fp32", "fp16", "bf16"}
+    assert state.kernels["fp32"]["efficient"] == ""
+    assert state.kernels["fp32"]["flash"] == "takes half precision only"
+    assert state.no_cuda == ""
     after = runner.measure(case("sdpa-pad", side=20)).measurement.memory
     assert (before.peak_allocated_bytes, before.first_step_bytes) == (
         after.peak_allocated_bytes,

@@ -46,11 +46,11 @@ def test_every_pass_has_its_numbers(runner):
 
 def test_the_state_of_the_host_is_told_between_cases(runner):
     before = runner.measure(case("naive", side=8)).measurement.memory
-    survey = runner.survey()
-    assert 0 < survey.free_bytes < survey.total_bytes
-    for refused in survey.kernels.values():
+    state = runner.device_state()
+    assert 0 < state.free_bytes < state.total_bytes
+    for refused in state.kernels.values():
         assert refused == {"flash": "", "cudnn": "CUDA only", "efficient": "CUDA only", "math": ""}
-    assert bool(survey.no_cuda) != torch.cuda.is_available()
+    assert bool(state.no_cuda) != torch.cuda.is_available()
     after = runner.measure(case("naive", side=8)).measurement.memory
     assert (before.peak_allocated_bytes, before.step_bytes) == (after.peak_allocated_bytes, after.step_bytes)
 

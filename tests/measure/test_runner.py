@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.samples import ENVIRONMENT, case
 
-from attnprof.cases.device_state import Holder, Survey
+from attnprof.cases.device_state import DeviceState, OtherProcess
 from attnprof.cases.measurement import Outcome
 from attnprof.cases.settings import Settings
 from attnprof.errors import WorkerError
@@ -48,19 +48,19 @@ def test_an_answer_and_its_phases():
     assert (result.outcome, result.measurement.notes, entered) == (Outcome.COMPLETED, ("ok",), ["memory"])
 
 
-def test_a_survey_and_one_that_fails():
+def test_the_device_state_and_one_that_fails():
     body = """
-    if request["verb"] == "survey":
+    if request["verb"] == "state":
         send(event="done", retires=False, free_bytes=1, total_bytes=2, kernels={"fp32": {"math": ""}},
-             holders=[{"pid": 3, "name": "python", "held_bytes": None}], unnamed="", no_cuda="no driver")
+             other_processes=[{"pid": 3, "name": "python", "held_bytes": None}], unnamed="", no_cuda="no driver")
     """
     with runner(body) as one:
         one.open()
-        told = one.survey()
-    assert told == Survey(1, 2, {"fp32": {"math": ""}}, (Holder(3, "python", None),), "", "no driver")
+        told = one.device_state()
+    assert told == DeviceState(1, 2, {"fp32": {"math": ""}}, (OtherProcess(3, "python", None),), "", "no driver")
     broken = runner("print('no memory', file=sys.stderr, flush=True); sys.exit(1)")
     with broken, pytest.raises(WorkerError, match="state could not be measured: exit code 1: no memory"):
-        broken.survey()
+        broken.device_state()
 
 
 def test_a_crash_costs_one_case_and_the_worker_is_replaced(tmp_path):

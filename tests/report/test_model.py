@@ -14,7 +14,7 @@ from support.samples import ENVIRONMENT, SETTINGS, measurement
 
 from attnprof.cases.axis import Axis, Threshold
 from attnprof.cases.case import AS_IS, Case
-from attnprof.cases.measurement import Measurement, Outcome, Peak, Source
+from attnprof.cases.measurement import Measurement, Outcome, Source, StepPeak
 from attnprof.cases.plan import Plan
 from attnprof.cases.record import Record
 from attnprof.cases.record_file import read_records
@@ -35,12 +35,12 @@ CARD = dataclasses.replace(
     total_memory_bytes=16 * GIB,
     context_bytes=100 * MIB,
 )
-AT_ATTENTION = Peak(
+AT_ATTENTION = StepPeak(
     "backward", "stage.attn", "aten._softmax_backward_data", 9 * GIB,
     {"activation gradients": 5 * GIB, "activations": 3 * GIB, "parameters": GIB},
     {"stage.attn": 7 * GIB, "head": GIB},
 )  # fmt: skip
-AT_HEAD = Peak("optimizer step", "", "aten.mul", 2 * GIB, {"parameters": GIB, "activations": GIB}, {"head": GIB})
+AT_HEAD = StepPeak("optimizer step", "", "aten.mul", 2 * GIB, {"parameters": GIB, "activations": GIB}, {"head": GIB})
 TABLE = """\
 net.py:Net 8x3x256x256 fp32 train adam amp - t4: 16.0 GiB, of it 100 MiB context
 (emulated)

@@ -11,7 +11,7 @@ import pytest
 from support.samples import ENVIRONMENT
 
 import attnprof.emulation
-from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, Holder, Survey
+from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, DeviceState, OtherProcess
 from attnprof.cases.measurement import Measurement, Outcome, Result, Source
 from attnprof.emulation.toolkit import EmulationError
 from attnprof.errors import WorkerError
@@ -24,8 +24,8 @@ ALL = {"flash": "", "cudnn": "", "efficient": "", "math": ""}
 NO_DRIVER = "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU"
 
 
-def survey(**fields):
-    return Survey(**{"free_bytes": 14 * GIB, "total_bytes": 16 * GIB, "kernels": {"fp32": ALL}, **fields})
+def device_state(**fields):
+    return DeviceState(**{"free_bytes": 14 * GIB, "total_bytes": 16 * GIB, "kernels": {"fp32": ALL}, **fields})
 
 
 CPU = replace(ENVIRONMENT, torch="2.9.0", device_name="Some CPU")
@@ -68,7 +68,7 @@ def examined(monkeypatch):
                 if opening:
                     raise opening
 
-            def survey(self):
+            def device_state(self):
                 return state
 
             def measure(self, _):
@@ -105,7 +105,7 @@ def told(findings, topic):
 def test_why_there_is_no_cuda_device_and_what_to_do(examined, monkeypatch, said, hidden, why, action):
     if hidden is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    [(text, fine, advice)] = told(examined(CPU, survey(no_cuda=said)), "device")
+    [(text, fine, advice)] = told(examined(CPU, device_state(no_cuda=said)), "device")
     assert text.startswith("Some CPU, 2 threads; no CUDA device: ")
     assert why in text
     assert fine
@@ -113,14 +113,16 @@ def test_why_there_is_no_cuda_device_and_what_to_do(examined, monkeypatch, said,
 
 
 def test_who_holds_the_memory(examined):
-    holders = tuple(Holder(pid, name, (9 - pid) * GIB) for pid, name in enumerate(["", "python", "Xorg", "a", "b"], 1))
-    [(text, fine, action)] = told(examined(CPU, survey(free_bytes=GIB, holders=holders)), "memory")
+    others = tuple(
+        OtherProcess(pid, name, (9 - pid) * GIB) for pid, name in enumerate(["", "python", "Xorg", "a", "b"], 1)
+    )
+    [(text, fine, action)] = told(examined(CPU, device_state(free_bytes=GIB, other_processes=others)), "memory")
     assert text == (
         "1.00 GiB free of 16.0 GiB; held by pid 1 8.00 GiB, python (pid 2) 7.00 GiB, Xorg (pid 3) 6.00 GiB and 2 more"
     )
     assert not fine
     assert "--budget" in action
-    assert told(examined(CPU, survey()), "memory") == [
+    assert told(examined(CPU, device_state()), "memory") == [
         ("14.0 GiB free of 16.0 GiB; no other process has much of it", True, "")
     ]
 
@@ -129,9 +131,9 @@ def test_who_holds_the_memory(examined):
     ("unnamed", "action"),
     [(NO_BINDINGS, "pip install nvidia-ml-py"), (IN_CONTAINER, "run nvidia-smi on the host"), ("x", "nvidia-smi")],
 )
-def test_where_the_holders_cannot_be_told(examined, unnamed, action):
+def test_where_the_other_processes_cannot_be_told(examined, unnamed, action):
     result = Result(Outcome.CRASHED, "signal SIGSEGV", Measurement())
-    state, why = told(examined(CARD, survey(unnamed=unnamed), result), "memory")
+    state, why = told(examined(CARD, device_state(unnamed=unnamed), result), "memory")
     assert state[0] == "14.0 GiB free of 16.0 GiB"
     assert why[0] == f"who else has it cannot be told: {unnamed}"
     assert action in why[2]
@@ -140,7 +142,7 @@ def test_where_the_holders_cannot_be_told(examined, unnamed, action):
 def test_kernels_are_told_by_dtype(examined):
     half = {"flash": "GPU too old", "cudnn": "dtype not supported", "efficient": "dtype not supported", "math": ""}
     kernels = {"fp32": ALL, "fp16": ALL, "bf16": half}
-    assert told(examined(CPU, survey(kernels=kernels)), "kernels") == [
+    assert told(examined(CPU, device_state(kernels=kernels)), "kernels") == [
         ("fp32, fp16: flash, cudnn, efficient, math", True, ""),
         ("bf16: math (no flash: GPU too old; no cudnn, efficient: dtype not supported)", True,
          "in bf16 use chunked or online: sdpa-pad takes N^2 here"),
@@ -156,7 +158,7 @@ def test_kernels_are_told_by_dtype(examined):
     ],
 )
 def test_a_training_step_that_fails_on_the_card(examined, outcome, reason, action):
-    [(text, fine, advice)] = told(examined(CARD, survey(), Result(outcome, reason, Measurement())), "context")
+    [(text, fine, advice)] = told(examined(CARD, device_state(), Result(outcome, reason, Measurement())), "context")
     assert reason in text
     assert not fine
     assert action in advice
@@ -164,7 +166,7 @@ def test_a_training_step_that_fails_on_the_card(examined, outcome, reason, actio
 
 def test_a_torch_that_does_not_start_or_is_old(examined, monkeypatch):
     monkeypatch.setattr(doctor, "version", lambda _: "2.5.1+cu121")
-    old, broken = told(examined(CPU, survey(), opening=WorkerError("did not start: no libcudart")), "torch")
+    old, broken = told(examined(CPU, device_state(), opening=WorkerError("did not start: no libcudart")), "torch")
     assert old == ("2.5.1+cu121 is too old for attnprof", False, "pip install 'torch>=2.6'")
     assert broken[:2] == ("did not start: no libcudart", False)
     oldest = ".".join(map(str, doctor._OLDEST_TORCH))
@@ -181,7 +183,7 @@ def test_a_large_process_is_named_and_this_one_is_not(monkeypatch):
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout.readline() == b"134217728\n"
-        found = {holder.pid: holder for holder in limits.holders()}
+        found = {process.pid: process for process in limits.other_processes()}
         process.communicate(b"\n")
     assert found[process.pid].name.startswith("python")
     assert 2**27 < found[process.pid].held_bytes < 2**28
@@ -215,28 +217,28 @@ def process(pid, used):
     return SimpleNamespace(pid=pid, usedGpuMemory=used)
 
 
-def test_holders_of_a_card(monkeypatch):
+def test_other_processes_on_a_card(monkeypatch):
     own, nobody = process(nvml.os.getpid(), 5), 2**22 + 1  # beyond Linux's largest pid
     monkeypatch.setattr(nvml, "nvml", lambda: Nvml([own, process(nobody, 7)], [process(1, 9), process(2, None)]))
-    holders, unnamed = nvml.holders("GPU-1")
+    others, unnamed = nvml.other_processes("GPU-1")
     assert unnamed == ""
-    assert [(holder.pid, holder.held_bytes) for holder in holders] == [(1, 9), (nobody, 7), (2, None)]
-    assert holders[0].name
-    assert holders[1].name == ""
+    assert [(process.pid, process.held_bytes) for process in others] == [(1, 9), (nobody, 7), (2, None)]
+    assert others[0].name
+    assert others[1].name == ""
     monkeypatch.setattr(nvml, "nvml", lambda: Nvml([own], None))
-    assert nvml.holders("GPU-1") == ((), "")
+    assert nvml.other_processes("GPU-1") == ((), "")
 
 
-def test_why_the_holders_of_a_card_cannot_be_told(monkeypatch):
+def test_why_the_processes_on_a_card_cannot_be_told(monkeypatch):
     monkeypatch.setattr(nvml, "nvml", lambda: Nvml([process(1, 9)]))
-    assert nvml.holders("GPU-1") == ((), IN_CONTAINER)
-    assert nvml.holders("GPU-2") == ((), "NVML says: Not Found")
+    assert nvml.other_processes("GPU-1") == ((), IN_CONTAINER)
+    assert nvml.other_processes("GPU-2") == ((), "NVML says: Not Found")
     assert nvml.own_bytes("GPU-1") is None
     monkeypatch.setattr(nvml, "nvml", lambda: None)
     monkeypatch.setattr(nvml, "find_spec", lambda _: None)
-    assert nvml.holders("GPU-1") == ((), NO_BINDINGS)
+    assert nvml.other_processes("GPU-1") == ((), NO_BINDINGS)
     monkeypatch.setattr(nvml, "find_spec", lambda _: "there")
-    assert nvml.holders("GPU-1") == ((), "NVML does not start here")
+    assert nvml.other_processes("GPU-1") == ((), "NVML does not start here")
 
 
 def test_bindings_newer_than_the_driver_are_no_fault(monkeypatch):
@@ -249,10 +251,10 @@ def test_bindings_newer_than_the_driver_are_no_fault(monkeypatch):
 
     monkeypatch.setattr(nvml, "nvml", lambda: Newer([]))
     assert nvml.own_bytes("GPU-1") is None
-    assert nvml.holders("GPU-1") == ((), "NVML says: does not match")
+    assert nvml.other_processes("GPU-1") == ((), "NVML says: does not match")
 
 
-def test_the_card_itself_is_surveyed(on_card):
+def test_the_card_itself_is_looked_at(on_card):
     done = subprocess.run(
         [sys.executable, "-m", "attnprof", "doctor"], capture_output=True, text=True, check=False,
         env={**doctor.os.environ, **on_card("t4"), "COLUMNS": "80"},

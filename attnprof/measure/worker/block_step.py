@@ -17,7 +17,7 @@ from attnprof.measure.worker.devices.base import Device
 from attnprof.measure.worker.passes.flops import DTYPES
 
 
-class Step:
+class BlockStep:
     """The block and its tensors as a user's program holds them; calling it runs one step.
 
     The attention term's weight is 1, so that its errors show in the output.

@@ -16,7 +16,7 @@ from attnprof.cases.case import Case
 from attnprof.cases.measurement import Estimate, Latency, Measurement, Memory, Outcome, Result, Source
 from attnprof.cases.settings import Settings
 from attnprof.cases.workload import ModelWorkload
-from attnprof.measure.worker.block_step import Step, draw_input, unit_block
+from attnprof.measure.worker.block_step import BlockStep, draw_input, unit_block
 from attnprof.measure.worker.devices.base import Device, is_out_of_memory, refusal
 from attnprof.measure.worker.model_step import ModelStep, explained
 from attnprof.measure.worker.passes.definitions import DEFINITIONS
@@ -40,7 +40,7 @@ def measure(case: Case, settings: Settings, device: Device, enter: Callable[[str
     """
     measuring = _Measuring(case, settings, device, enter)
     device.forget()
-    outcome, reason = _outcome(measuring, device.limit(settings.budget_bytes))
+    outcome, reason = _outcome(measuring, device.enforce_budget(settings.budget_bytes))
     if outcome is Outcome.OUT_OF_MEMORY:
         measuring.locate_failure()
     unknown = device.unknown_calls()
@@ -77,7 +77,7 @@ class _Measuring:
     def run(self) -> None:
         with self._pass("build"):
             step = self._built()
-            if isinstance(step, Step) and not self._memory_only:
+            if isinstance(step, BlockStep) and not self._memory_only:
                 self.parts = dataclasses.replace(self.parts, flops=step_flops(self.case))
             self.device.clean()
         with self._pass("memory"):
@@ -95,7 +95,7 @@ class _Measuring:
         with self._pass("latency"):
             latency = measure_latency(step, self.settings.case_seconds, step_seconds)
         self._add_latency(latency)
-        if isinstance(step, Step):
+        if isinstance(step, BlockStep):
             with self._pass("exactness"):
                 self._exactness(step)
 
@@ -141,9 +141,9 @@ class _Measuring:
         finally:
             self._seconds[name] = time.perf_counter() - start
 
-    def _built(self) -> Step | ModelStep:
+    def _built(self) -> BlockStep | ModelStep:
         if not isinstance(self.case.workload, ModelWorkload):
-            return Step(self.case, self.device, self.settings.seed)
+            return BlockStep(self.case, self.device, self.settings.seed)
         step = ModelStep(self.case, self.device, self.settings.seed)
         self._notes += [note for note in step.notes if note not in self._notes]
         self.parts = dataclasses.replace(self.parts, patched=step.patched)
@@ -156,7 +156,7 @@ class _Measuring:
         self.parts = dataclasses.replace(self.parts, peak=peak)
         return out_of_memory
 
-    def _memory(self, step: Step | ModelStep) -> tuple[Memory, float]:
+    def _memory(self, step: BlockStep | ModelStep) -> tuple[Memory, float]:
         """Two steps: the first brings what arrives once, the second shows what every later one takes."""
         baseline = self.device.allocated_bytes(step.tensors())
         observer = KernelObserver()
@@ -181,7 +181,7 @@ class _Measuring:
         )
         return memory, step_seconds
 
-    def _estimate(self, step: Step | ModelStep, step_seconds: float) -> None:
+    def _estimate(self, step: BlockStep | ModelStep, step_seconds: float) -> None:
         """Where a latency cannot be measured, or not before the case is given up."""
         if self.device.source is Source.EMULATED:
             if step_seconds > _LONGEST_EMULATED_SECONDS:
@@ -202,7 +202,7 @@ class _Measuring:
         if note:
             self._notes.append(note)
 
-    def _exactness(self, step: Step) -> None:
+    def _exactness(self, step: BlockStep) -> None:
         weights = self._own_weights()
         try:
             x = draw_input(self.case, self.device, self.settings.seed)

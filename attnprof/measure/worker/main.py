@@ -8,7 +8,7 @@ seconds to import, so one worker serves a whole sweep:
 - With CUDA, which does not survive a fork, it measures in place and cleans up behind each case;
   if anything stays allocated the answer says so, `"retires": true`, and the runner replaces it.
 
-Requests: {"verb": "open", "device"}, {"verb": "survey"}, {"verb": "rate", "dtype"} and {"verb":
+Requests: {"verb": "open", "device"}, {"verb": "state"}, {"verb": "rate", "dtype"} and {"verb":
 "measure", "case", "settings"}. Answers: any number of {"event": "phase"}, then one {"event": "done"},
 {"event": "error"} or, when a forked child died, {"event": "died"}.
 """
@@ -48,8 +48,8 @@ def main() -> None:
     def serve(device: Device, request: Message) -> Message:
         if request["verb"] == "rate":
             return {"event": "done", "flops_per_second": matmul_flops_per_second(device, request["dtype"])}
-        if request["verb"] == "survey":
-            return {"event": "done", **asdict(device.survey())}
+        if request["verb"] == "state":
+            return {"event": "done", **asdict(device.state())}
         case, settings = Case.from_json(request["case"]), Settings(**request["settings"])
         result = measure(case, settings, device, lambda phase: send({"event": "phase", "phase": phase}))
         return {"event": "done", **result.to_json()}
@@ -70,7 +70,7 @@ def main() -> None:
             send({"event": "done", "environment": device.environment().to_json(), "source": device.source.value})
         elif device is None:
             send({"event": "error", "reason": "no device is open"})
-        elif device.forks and request["verb"] != "survey":  # a fork is not told why there is no CUDA
+        elif device.forks and request["verb"] != "state":  # a fork is not told why there is no CUDA
             exit_code = _in_child(partial(answer, device, request))
             if exit_code:
                 send({"event": "died", "exit_code": exit_code})

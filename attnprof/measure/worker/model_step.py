@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from attnprof.cases.case import AS_IS, Case
-from attnprof.cases.measurement import Peak
+from attnprof.cases.measurement import StepPeak
 from attnprof.cases.workload import ModelWorkload
 from attnprof.measure.worker.checkpointing import checkpoint_members
 from attnprof.measure.worker.devices.base import Device, is_out_of_memory
 from attnprof.measure.worker.passes.flops import DTYPES
-from attnprof.measure.worker.passes.peak import PeakFinder
+from attnprof.measure.worker.passes.step_peak import PeakFinder
 from attnprof.measure.worker.user_model import UserModelError, blamed, load_model
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -91,7 +91,7 @@ class ModelStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def located(self) -> tuple[Peak | None, bool]:
+    def located(self) -> tuple[StepPeak | None, bool]:
         """Run a step: where its memory is highest, or is out; and whether it is out."""
         if self._device.name.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats(self._device.name)

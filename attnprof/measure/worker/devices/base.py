@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from attnprof.cases.device_state import Survey
+from attnprof.cases.device_state import DeviceState
 from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Estimate, Source
 from attnprof.units import format_bytes
@@ -66,10 +66,10 @@ class Device(Protocol):
     def environment(self) -> Environment:
         """Return what must agree for two records to be compared."""
 
-    def survey(self) -> Survey:
+    def state(self) -> DeviceState:
         """What there is of it, and who has it."""
 
-    def limit(self, budget_bytes: int | None) -> int:
+    def enforce_budget(self, budget_bytes: int | None) -> int:
         """Enforce the budget, or without one what the device can spare; returns it in bytes."""
 
     def allocated_bytes(self, tensors: list[torch.Tensor]) -> int:

@@ -14,10 +14,17 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from attnprof.cases.case import Case
-from attnprof.cases.device_state import Survey
+from attnprof.cases.device_state import DeviceState
 from attnprof.cases.environment import Environment
 from attnprof.cases.workload import Workload
-from attnprof.measure.host_memory import ResidentPeak, available_bytes, holders, limit_process, spare_bytes, total_bytes
+from attnprof.measure.host_memory import (
+    ResidentPeak,
+    available_bytes,
+    limit_process,
+    other_processes,
+    spare_bytes,
+    total_bytes,
+)
 from attnprof.measure.worker.devices.base import Reading, RealDevice, common_facts
 from attnprof.measure.worker.passes.flops import step_flops
 from attnprof.measure.worker.passes.kernels import kernel_refusals
@@ -49,11 +56,11 @@ class CpuDevice(RealDevice):
             allocator={name: os.environ[name] for name in sorted(os.environ) if name.startswith("MALLOC_")},
         )
 
-    def survey(self) -> Survey:
+    def state(self) -> DeviceState:
         kernels = kernel_refusals(self.name)
-        return Survey(available_bytes(), total_bytes(), kernels, holders(), no_cuda=_why_no_cuda())
+        return DeviceState(available_bytes(), total_bytes(), kernels, other_processes(), no_cuda=_why_no_cuda())
 
-    def limit(self, budget_bytes: int | None) -> int:
+    def enforce_budget(self, budget_bytes: int | None) -> int:
         spare = spare_bytes()
         limit = min(spare, budget_bytes) if budget_bytes else spare
         if self.forks:

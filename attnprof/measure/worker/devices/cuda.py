@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from attnprof.cases.device_state import Survey
+from attnprof.cases.device_state import DeviceState
 from attnprof.cases.environment import Environment
 from attnprof.measure.worker.devices import nvml
 from attnprof.measure.worker.devices.base import Reading, RealDevice, common_facts
@@ -53,14 +53,14 @@ class CudaDevice(RealDevice):
             allocator={name: os.environ[name] for name in settings if name in os.environ},
         )
 
-    def survey(self) -> Survey:
+    def state(self) -> DeviceState:
         kernels = kernel_refusals(self.name)
         self.clean()
         free, total = torch.cuda.mem_get_info(self._index)
-        holders, unnamed = nvml.holders(self._uuid())
-        return Survey(free, total, kernels, holders, unnamed)
+        others, unnamed = nvml.other_processes(self._uuid())
+        return DeviceState(free, total, kernels, others, unnamed)
 
-    def limit(self, budget_bytes: int | None) -> int:
+    def enforce_budget(self, budget_bytes: int | None) -> int:
         total = torch.cuda.get_device_properties(self._index).total_memory
         if budget_bytes is None or budget_bytes >= total:
             torch.cuda.set_per_process_memory_fraction(1.0, self._index)

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, Holder
+from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, OtherProcess
 
 
 @lru_cache(maxsize=1)
@@ -46,7 +46,7 @@ def own_bytes(uuid: str) -> int | None:
     return used[0] if used else None
 
 
-def holders(uuid: str) -> tuple[tuple[Holder, ...], str]:
+def other_processes(uuid: str) -> tuple[tuple[OtherProcess, ...], str]:
     """The other processes on the card, the largest first, or why they cannot be told.
 
     This process must have a context there.
@@ -65,8 +65,8 @@ def holders(uuid: str) -> tuple[tuple[Holder, ...], str]:
     # In a container NVML lists the host's numbers, or nothing (github.com/NVIDIA/nvidia-docker/issues/1483).
     if os.getpid() not in held:
         return (), IN_CONTAINER
-    found = (Holder(pid, _name(pid), used) for pid, used in held.items() if pid != os.getpid())
-    return tuple(sorted(found, key=lambda holder: -(holder.held_bytes or 0))), ""
+    found = (OtherProcess(pid, _name(pid), used) for pid, used in held.items() if pid != os.getpid())
+    return tuple(sorted(found, key=lambda process: -(process.held_bytes or 0))), ""
 
 
 def _errors(library: Any) -> tuple[type[Exception], ...]:

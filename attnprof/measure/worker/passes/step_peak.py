@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from attnprof.cases.measurement import Peak
+from attnprof.cases.measurement import StepPeak
 from attnprof.measure.worker.devices.base import is_out_of_memory
 
 INSIDE_OPERATORS = "inside operators"  # their temporaries, and workspaces
@@ -43,7 +43,7 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, model: nn.Module, phase: Callable[[], str], device_name: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak: Peak | None = None
+        self.peak: StepPeak | None = None
         self.out_of_memory = False
         self._phase = phase
         self._device = torch.device(device_name)
@@ -115,7 +115,7 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         seen = sum(by_kind.values())
         if total_bytes > seen:
             by_kind[INSIDE_OPERATORS] = total_bytes - seen
-        self.peak = Peak(
+        self.peak = StepPeak(
             phase=self._phase(),
             module=self._module(),
             operation=operation,
