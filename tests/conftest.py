@@ -9,7 +9,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from attnprof.cases.cards import parse_cards
-from attnprof.emulation import emulating
+from attnprof.emulation import emulation_environment
 from attnprof.emulation.toolkit import EmulationError, find_toolkit
 from attnprof.emulation.watch.journal import emulated_driver
 
@@ -44,7 +44,7 @@ def on_card():
 
     def environ(spelling):
         [card] = parse_cards(spelling)
-        return emulating(card)
+        return emulation_environment(card)
 
     try:
         find_toolkit()

@@ -11,19 +11,19 @@ from torch.utils.checkpoint import checkpoint
 
 from attnprof.attention.strategy import Strategy
 
-Attended = tuple[Tensor, Tensor | None]
+AttentionOutput = tuple[Tensor, Tensor | None]
 """A block's output (B, C, H, W), and its attention map (B, N, M) where the strategy has one."""
 
 
-def carried_out(strategy: Strategy, attend: Callable[[Tensor], Attended], x: Tensor) -> Attended:
+def run_attention(strategy: Strategy, attend: Callable[[Tensor], AttentionOutput], x: Tensor) -> AttentionOutput:
     """`attend(x)`, checkpointed or under autocast as the strategy has it; the output in the dtype of x."""
 
-    def attend_in_precision(x: Tensor) -> Attended:
+    def attend_in_precision(x: Tensor) -> AttentionOutput:
         with torch.autocast(x.device.type) if strategy.precision_name == "amp" else nullcontext():
             out, attention = attend(x)
         return out.to(x.dtype), attention
 
     if strategy.checkpoint and torch.is_grad_enabled():
-        found: Attended = checkpoint(attend_in_precision, x, use_reentrant=False)
+        found: AttentionOutput = checkpoint(attend_in_precision, x, use_reentrant=False)
         return found
     return attend_in_precision(x)

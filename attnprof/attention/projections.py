@@ -75,15 +75,15 @@ class Projections:
 
     def query(self, *, as_written: bool = False) -> Tensor:
         """(B, E, N), N = H * W."""
-        return _applied(self._query, self.x, as_written).flatten(2)
+        return _apply(self._query, self.x, as_written).flatten(2)
 
     def key(self, *, as_written: bool = False) -> Tensor:
         """(B, E, M); M = N, or the number of pooled positions."""
-        return self._pooled(_applied(self._key, self.x, as_written)).flatten(2)
+        return self._pool(_apply(self._key, self.x, as_written)).flatten(2)
 
     def value(self, *, as_written: bool = False) -> Tensor:
         """(B, D, M)."""
-        return self._pooled(_applied(self._value, self.x, as_written)).flatten(2)
+        return self._pool(_apply(self._value, self.x, as_written)).flatten(2)
 
     def weighted_value(self, weights: Tensor) -> Tensor:
         """Sums of value over positions: weights (B, R, M), whose rows sum to 1, -> (B, R, D).
@@ -131,7 +131,7 @@ class Projections:
         """
         maps = attended.view(len(attended), self.value_channels, *self.x.shape[2:])
         if self._output is not None:
-            maps = _applied(self._output, maps, as_written)
+            maps = _apply(self._output, maps, as_written)
         if not self.skips:
             return maps if self.gamma is None else self.gamma * maps
         if self.gamma is None:
@@ -144,7 +144,7 @@ class Projections:
             term = (row if self._output is None else _rows_product(self._output, row)).mT.unsqueeze(3)  # (B, C, 1, 1)
         else:
             # Batch norm, for one, wants to see every position.
-            term = _applied(self._output, row.mT.unsqueeze(3).expand(-1, -1, *self.x.shape[2:]), as_written=False)
+            term = _apply(self._output, row.mT.unsqueeze(3).expand(-1, -1, *self.x.shape[2:]), as_written=False)
         if self.gamma is not None:
             term = self.gamma * term
         return self.x + term if self.skips else term.expand(-1, -1, *self.x.shape[2:])
@@ -158,11 +158,11 @@ class Projections:
     def _rows(self, projection: Projection, dim: int, pool: int) -> Tensor:
         if _is_plain(projection) and pool == 1:
             return _row_product(projection, self.x, dim)
-        maps = _applied(projection, self.x, as_written=False)
-        columns = (self._pooled(maps) if pool > 1 else maps).flatten(2)
+        maps = _apply(projection, self.x, as_written=False)
+        columns = (self._pool(maps) if pool > 1 else maps).flatten(2)
         return F.pad(columns.transpose(1, 2), (0, dim - columns.shape[1])).contiguous()
 
-    def _pooled(self, maps: Tensor) -> Tensor:
+    def _pool(self, maps: Tensor) -> Tensor:
         # ceil_mode: at an odd size the last row and column pool what is left instead of being lost.
         return F.max_pool2d(maps, self.pool, ceil_mode=True) if self.pool > 1 else maps
 
@@ -177,13 +177,13 @@ class _Chain:
         self.links = links
 
     def __call__(self, x: Tensor) -> Tensor:
-        return _applied(self, x, as_written=True)
+        return _apply(self, x, as_written=True)
 
 
-def _applied(projection: Projection, x: Tensor, as_written: bool) -> Tensor:
+def _apply(projection: Projection, x: Tensor, as_written: bool) -> Tensor:
     if isinstance(projection, _Chain) or (type(projection) is nn.Sequential and not _is_hooked(projection)):
         for link in projection.links if isinstance(projection, _Chain) else projection:
-            x = _applied(link, x, as_written)
+            x = _apply(link, x, as_written)
         return x
     if _is_plain(projection) and not as_written:
         return _product(projection, x)

@@ -127,7 +127,7 @@ _SPELLING_ORDER: tuple[Kind, ...] = ("keys", "attention", "wrapper", "precision"
 
 
 @dataclass(frozen=True)
-class Part:
+class StrategyPart:
     """A component with the sizes that were given for it."""
 
     component: Component
@@ -142,13 +142,13 @@ class Part:
 class Strategy:
     """A composition such as `pooled:2+sdpa-pad+fp16`; `str()` gives its one canonical spelling."""
 
-    attention: Part
-    keys: Part | None = None
-    wrapper: Part | None = None
-    precision: Part | None = None
+    attention: StrategyPart
+    keys: StrategyPart | None = None
+    wrapper: StrategyPart | None = None
+    precision: StrategyPart | None = None
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[StrategyPart, ...]:
         """The parts in the order of the canonical spelling."""
         parts = (getattr(self, kind) for kind in _SPELLING_ORDER)
         return tuple(part for part in parts if part is not None)
@@ -194,7 +194,7 @@ class Strategy:
 
     def definition(self) -> Strategy:
         """The plain form that computes the same function, or another attention itself: of useful FLOPs."""
-        return Strategy(self.attention if self.another_attention else Part(_BY_NAME["naive"]), keys=self.keys)
+        return Strategy(self.attention if self.another_attention else StrategyPart(_BY_NAME["naive"]), keys=self.keys)
 
     def implementation(self) -> Callable[..., Any]:
         """The attention's function; imports its module, and so torch."""
@@ -211,17 +211,17 @@ def parse_strategy(text: str) -> Strategy:
     Raises:
         StrategyError: an unknown name, a malformed size, or parts that exclude one another.
     """
-    found: dict[Kind, Part] = {}
+    found: dict[Kind, StrategyPart] = {}
     for spelling in text.strip().split("+"):
         part = _parse_part(spelling.strip(), text)
         kind = part.component.kind
         if kind in found:
             raise StrategyError(
                 f"strategy {text!r}: {found[kind]} and {part} exclude one another; nearest valid: "
-                f"{_first_of_each_kind(text)!r}"
+                f"{_keep_first_of_each_kind(text)!r}"
             )
         found[kind] = part
-    attention = found.setdefault("attention", Part(_BY_NAME["naive"]))
+    attention = found.setdefault("attention", StrategyPart(_BY_NAME["naive"]))
     if "keys" in found and not attention.component.any_keys:
         keys = found.pop("keys")
         raise StrategyError(
@@ -231,7 +231,7 @@ def parse_strategy(text: str) -> Strategy:
     return Strategy(**found)
 
 
-def _parse_part(spelling: str, text: str) -> Part:
+def _parse_part(spelling: str, text: str) -> StrategyPart:
     name, colon, sizes_text = spelling.partition(":")
     component = _BY_NAME.get(name)
     if component is None:
@@ -239,7 +239,7 @@ def _parse_part(spelling: str, text: str) -> Part:
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(_BY_NAME)}"
         raise StrategyError(f"unknown strategy {name!r} in {text!r}: {hint}")
     if not colon:
-        return Part(component, component.defaults)
+        return StrategyPart(component, component.defaults)
     if not component.arguments:
         raise StrategyError(f"strategy {text!r}: {name} takes no size; write {name!r}")
     form = f"{name}:{component.sizes}"
@@ -248,10 +248,10 @@ def _parse_part(spelling: str, text: str) -> Part:
     sizes = tuple(int(size) for size in sizes_text.split("x"))
     if len(sizes) != len(component.arguments) or min(sizes) < 1:
         raise StrategyError(f"strategy {text!r}: {spelling!r} must be {form}, each size at least 1")
-    return Part(component, sizes)
+    return StrategyPart(component, sizes)
 
 
-def _first_of_each_kind(text: str) -> str:
+def _keep_first_of_each_kind(text: str) -> str:
     kept: dict[Kind, str] = {}
     for spelling in text.split("+"):
         part = _parse_part(spelling.strip(), text)

@@ -38,7 +38,7 @@ def row_tile(query: Tensor, key: Tensor, rows: int | None) -> Tile:
     keys = key.shape[2]
     budget = _tile_elements(query)
     if rows is None:
-        rows = _rounded(budget // max(1, keys), _MIN_ROWS_CUDA if query.is_cuda else _MIN_ROWS)
+        rows = _round_rows(budget // max(1, keys), _MIN_ROWS_CUDA if query.is_cuda else _MIN_ROWS)
     rows = min(rows, queries)
     return Tile(_images(budget, rows * keys, batch), rows, keys)
 
@@ -54,7 +54,7 @@ def tall_tile(query: Tensor, key: Tensor, sizes: tuple[int, int] | None) -> Tile
     """
     batch = query.shape[0]
     budget = _tile_elements(query)
-    side = _rounded(int((budget / 2) ** 0.5), _MIN_ROWS)
+    side = _round_rows(int((budget / 2) ** 0.5), _MIN_ROWS)
     rows, columns = sizes or (2 * side, side)
     rows, columns = min(rows, query.shape[2]), min(columns, key.shape[2])
     return Tile(_images(budget, rows * columns, batch), rows, columns)
@@ -79,7 +79,7 @@ def _piece_elements(device: torch.device) -> int:
     return (_CUDA_TILE_BYTES if device.type == "cuda" else _cpu_tile_bytes()) // 4
 
 
-def _rounded(rows: int, least: int) -> int:
+def _round_rows(rows: int, least: int) -> int:
     """To a multiple of `_MIN_ROWS` where there are as many."""
     whole = _MIN_ROWS if rows >= _MIN_ROWS else least
     return max(least, rows // whole * whole)

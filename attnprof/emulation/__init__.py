@@ -33,7 +33,7 @@ KNOWN_LIMITATIONS = (
 )
 
 
-def emulating(card: Card, tell: Callable[[str], None] = lambda _: None) -> dict[str, str]:
+def emulation_environment(card: Card, tell: Callable[[str], None] = lambda _: None) -> dict[str, str]:
     """The environment variables with which a process finds this card.
 
     Args:

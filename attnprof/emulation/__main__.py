@@ -6,7 +6,7 @@ import os
 import sys
 
 from attnprof.cases.cards import parse_cards
-from attnprof.emulation import emulating
+from attnprof.emulation import emulation_environment
 from attnprof.errors import AttnprofError
 
 
@@ -15,7 +15,7 @@ def main() -> None:
         sys.exit("usage: python -m attnprof.emulation GPU COMMAND...")
     try:
         [card] = parse_cards(sys.argv[1])
-        environ = emulating(card, lambda text: print(text, file=sys.stderr, flush=True))
+        environ = emulation_environment(card, lambda text: print(text, file=sys.stderr, flush=True))
     except AttnprofError as error:
         sys.exit(str(error))
     except ValueError:

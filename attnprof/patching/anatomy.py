@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from attnprof.patching.formula import Link, Meaning
+from attnprof.patching.formula import Formula, Link
 
 _NORMS = (nn.GroupNorm, nn.InstanceNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
@@ -28,7 +28,7 @@ _OUTPUTS = {"o", "w", "z", "out", "output", "proj", "attn", "final", "last"}
 
 
 @dataclass(frozen=True)
-class Part:
+class OwnedConv:
     """A 1x1 convolution that the block owns, by itself or with what belongs to it (a norm, a pooling).
 
     Attributes:
@@ -49,10 +49,10 @@ class Part:
 class Roles:
     """Which part is which; `output` is None where D = C and nothing follows."""
 
-    query: Part
-    key: Part
-    value: Part
-    output: Part | None
+    query: OwnedConv
+    key: OwnedConv
+    value: OwnedConv
+    output: OwnedConv | None
 
     @property
     def named(self) -> tuple[bool, ...]:
@@ -94,13 +94,13 @@ class Anatomy:
         """C."""
         return self.roles[0].query.channels[0]
 
-    def meanings(self) -> Iterator[Meaning]:
+    def formulas(self) -> Iterator[Formula]:
         """All that the block could compute before the weight and the skip, the likeliest first."""
         for roles, (before, after), (pooled_first, pooled), scaled, scale in itertools.product(
             self.roles, self._norm_places(), self._pool_places(), self.scaled, [*((s,) for s in self.scales), ()]
         ):
             reduced = roles.query.channels[1]
-            yield Meaning(
+            yield Formula(
                 in_channels=self.in_channels,
                 reduced=reduced,
                 value_channels=roles.value.channels[1],
@@ -113,12 +113,12 @@ class Anatomy:
                 skips=False,
             )
 
-    def by_names(self) -> Meaning | None:
+    def by_names(self) -> Formula | None:
         """What the names alone say; None if they do not."""
         if not all(self.roles[0].named) or len(self.weights) > 1:
             return None
-        found = next(self.meanings())
-        return Meaning(**{**vars(found), "weight": "".join(self.weights), "skips": True})
+        found = next(self.formulas())
+        return Formula(**{**vars(found), "weight": "".join(self.weights), "skips": True})
 
     def gains(self, scaled: bool) -> dict[nn.Module, float]:
         """By part, to what its outputs are to be scaled for scores of a few units: they tell the most.
@@ -163,7 +163,7 @@ def anatomy_of(block: nn.Module) -> Anatomy | None:
         elif _is_norm(child):
             norms.append(Link(path))
         elif (conv := _one_conv(child)) is not None:
-            parts.append(Part(Link(path, flat), conv))
+            parts.append(OwnedConv(Link(path, flat), conv))
     roles = sorted(_possible(parts), key=lambda roles: -sum(roles.named))
     if not roles:
         return None
@@ -213,7 +213,7 @@ def _one_conv(child: nn.Module) -> nn.Conv1d | nn.Conv2d | None:
     return convs[0] if set(convs[0].kernel_size) == {1} else None
 
 
-def _possible(parts: list[Part]) -> Iterator[Roles]:
+def _possible(parts: list[OwnedConv]) -> Iterator[Roles]:
     """Every convolution has a place: one that is left over would belong to something else."""
     if len(parts) not in (3, 4):
         return

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnprof.attention.checkpoint_and_autocast import Attended, carried_out
+from attnprof.attention.checkpoint_and_autocast import AttentionOutput, run_attention
 from attnprof.attention.projections import Projection, Projections, chain
 from attnprof.attention.strategy import Strategy
 
@@ -44,7 +44,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Meaning:
+class Formula:
     """A block's parts by their places in its formula:
 
         out = weight * output(value(x') softmax(scale * query(x')^T key(x'))^T) + x,    x' = before(x)
@@ -71,18 +71,18 @@ class Meaning:
     skips: bool = True
 
     def attend(
-        self, block: nn.Module, x: Tensor, strategy: Strategy, implementation: Callable[..., Attended]
-    ) -> Attended:
+        self, block: nn.Module, x: Tensor, strategy: Strategy, implementation: Callable[..., AttentionOutput]
+    ) -> AttentionOutput:
         """The block's output and attention map, computed by a strategy; (B, C, H, W) each way.
 
         Args:
             implementation: the strategy's, found beforehand: an import has no place in a compiled forward.
         """
 
-        def attend(x: Tensor) -> Attended:
+        def attend(x: Tensor) -> AttentionOutput:
             return implementation(self._projections(block, x, strategy.pool), *strategy.attention.sizes)
 
-        return carried_out(strategy, attend, x)
+        return run_attention(strategy, attend, x)
 
     def _projections(self, block: nn.Module, x: Tensor, pool: int) -> Projections:
         before = [_Once(_chained(self.before, block))] if self.before else []

@@ -7,7 +7,7 @@ import re
 import torch
 from torch import nn
 
-from attnprof.patching.observed_ops import Seen
+from attnprof.patching.observed_ops import OpObserver
 from attnprof.patching.rehearsal import Rehearsal
 
 _TOKENS = "attention over tokens, not a 2-D block: torch's own scaled_dot_product_attention serves it"
@@ -76,10 +76,10 @@ def _attends_over_channels(module: nn.Module) -> bool:
         return False
     if any(_attends_over_channels(child) for child in module.children()):
         return False
-    seen = Seen(_HEIGHT * _WIDTH)
+    ops = OpObserver(_HEIGHT * _WIDTH)
     try:
-        with Rehearsal(module, {}) as rehearsal, seen:
+        with Rehearsal(module, {}) as rehearsal, ops:
             rehearsal.run(module.forward, rehearsal.map_of(1, _CHANNELS, _HEIGHT, _WIDTH))
     except Exception:  # the user's code may raise anything; it takes no such map
         return False
-    return any(shape[-2:] == (_CHANNELS, _CHANNELS) for shape in seen.softmaxes)
+    return any(shape[-2:] == (_CHANNELS, _CHANNELS) for shape in ops.softmaxes)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class OpObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Of what is or is not attention.
 
     Attributes:

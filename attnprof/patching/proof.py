@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnprof.patching.rehearsal import Ran, Rehearsal
+from attnprof.patching.rehearsal import Rehearsal, RunResult
 
 # Of rounding alone the errors are some units of the dtype's last place, times what a softmax of scores of a few units
 # makes of them; a block that means something else is off by tenths of its attention term.
@@ -96,7 +96,7 @@ def relative(found: Tensor, expected: Tensor, scale: float) -> float:
 
 
 def _between(
-    expected: Ran, found: Ran, x: Tensor, parts_of: Callable[[Any], tuple[Tensor, Tensor | None]]
+    expected: RunResult, found: RunResult, x: Tensor, parts_of: Callable[[Any], tuple[Tensor, Tensor | None]]
 ) -> Difference:
     (out, attention), (other_out, other_attention) = parts_of(expected.result), parts_of(found.result)
     error = relative(other_out, out, attention_scale(out, x))

@@ -20,7 +20,7 @@ _SETTLING_RUNS = 10
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunResult:
     """What one run gave.
 
     Attributes:
@@ -101,7 +101,7 @@ class Rehearsal:
         *,
         training: bool | None = None,
         output_of: Callable[[Any], Tensor] | None = None,
-    ) -> Ran:
+    ) -> RunResult:
         """Run from the same state as any other run.
 
         Args:
@@ -117,10 +117,10 @@ class Rehearsal:
             given = leaf + 0
             result = forward(given)
             if output_of is None:
-                return Ran(result)
+                return RunResult(result)
             out = output_of(result)
             if not out.requires_grad:
-                return Ran(result)
+                return RunResult(result)
             generator = torch.Generator("cpu").manual_seed(_SEED)
             slope = torch.randn(out.shape, generator=generator, device="cpu").to(out)
             found = torch.autograd.grad(out, [leaf, *leaves.values()], slope, allow_unused=True)
@@ -130,7 +130,7 @@ class Rehearsal:
         }
         moved = {name: b.detach().clone() for name, b in self.block.named_buffers()}
         moved |= {name: p.detach() for name, p in self.block.named_parameters() if name not in leaves}
-        return Ran(result, gradients, moved | {"input": given.detach()})
+        return RunResult(result, gradients, moved | {"input": given.detach()})
 
     def settle(self, forward: Callable[[Tensor], Any], x: Tensor) -> None:
         """Let spectral norms find the norms of the stand-ins, as a few steps of training do.

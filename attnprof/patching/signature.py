@@ -21,7 +21,7 @@ class NotOneMapError(Exception):
 
 
 @dataclass(frozen=True)
-class Contract:
+class ForwardSignature:
     """The signature of a block's forward.
 
     Attributes:
@@ -77,7 +77,7 @@ class Contract:
 
 
 @cache
-def contract_of(block_class: type[Any]) -> Contract:
+def forward_signature(block_class: type[Any]) -> ForwardSignature:
     """From the class's forward.
 
     Raises:
@@ -97,7 +97,7 @@ def contract_of(block_class: type[Any]) -> Contract:
     if needed:
         raise NotOneMapError(f"its forward needs more than the map: {', '.join(needed)}")
     asks = [p.name for p in others if isinstance(p.default, bool) and p.name in read and _MAP_ARGUMENT.search(p.name)]
-    return Contract(
+    return ForwardSignature(
         signature.replace(parameters=parameters),
         first.name,
         asks[0] if len(asks) == 1 else "",
@@ -116,7 +116,7 @@ def _names_read(forward: Callable[..., Any]) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Returned:
+class ReturnForm:
     """The form of what a block hands back.
 
     Attributes:
@@ -131,7 +131,7 @@ class Returned:
     columns: bool = False
     without: bool = False
 
-    def packed(self, out: Tensor, attention: Tensor | None) -> Any:
+    def pack(self, out: Tensor, attention: Tensor | None) -> Any:
         """In this form; (B, N, M) for the map."""
         if self.order == "out":
             return out
@@ -142,7 +142,7 @@ class Returned:
         return pair if self.kind == "tuple" else list(pair)
 
 
-def unpacked(result: Any, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None, Returned]:
+def unpack(result: Any, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None, ReturnForm]:
     """Output, attention map and their form; the map as the block has it.
 
     Raises:
@@ -151,7 +151,7 @@ def unpacked(result: Any, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None
     if isinstance(result, Tensor):
         if tuple(result.shape) != shape:
             raise NotOneMapError(f"its output is not of its input's shape: {shape} gives {tuple(result.shape)}")
-        return result, None, Returned()
+        return result, None, ReturnForm()
     if type(result) not in (tuple, list) or len(result) != 2:
         many = f" of {len(result)}" if isinstance(result, tuple | list | dict) else ""
         raise NotOneMapError(f"it returns a {type(result).__name__}{many}, not its output or a pair with the map")
@@ -161,5 +161,5 @@ def unpacked(result: Any, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None
     if of_shape[0] == of_shape[1] or not isinstance(other, Tensor | None):
         raise NotOneMapError("it returns a pair, but not of its output and an attention map")
     if of_shape[0]:
-        return result[0], other, Returned("out, map", kind, without=other is None)
-    return result[1], other, Returned("map, out", kind, without=other is None)
+        return result[0], other, ReturnForm("out, map", kind, without=other is None)
+    return result[1], other, ReturnForm("map, out", kind, without=other is None)

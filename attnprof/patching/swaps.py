@@ -13,24 +13,24 @@ from torch import Tensor, nn
 from attnprof.attention.blocks.base import AttentionBlock
 from attnprof.attention.strategy import Strategy, StrategyError
 from attnprof.patching.anatomy import Anatomy
-from attnprof.patching.patched import Patched, Swap, original_class, patched_class
+from attnprof.patching.patch_report import Change
+from attnprof.patching.patched_block import PatchedBlock, PatchSpec, original_class, patched_class
 from attnprof.patching.proof import Difference, difference, tolerance_for
-from attnprof.patching.recognise import NotRecognisedError, Recognised, proven, recognised, taken_by_names
+from attnprof.patching.recognise import NotRecognisedError, RecognisedBlock, proven, recognise, recognise_by_names
 from attnprof.patching.rehearsal import Rehearsal
-from attnprof.patching.report import Change
 
 _FORMER = "_strategy_before_patch"
 
 
 @dataclass(frozen=True)
-class Decision:
+class Swap:
     """A change, and the function that makes it."""
 
     change: Change
     apply: Callable[[], None]
 
 
-def users_block(path: str, anatomy: Anatomy, strategy: Strategy, prove: bool) -> Decision:
+def users_block(path: str, anatomy: Anatomy, strategy: Strategy, prove: bool) -> Swap:
     """For a block of a user's class.
 
     Raises:
@@ -39,17 +39,17 @@ def users_block(path: str, anatomy: Anatomy, strategy: Strategy, prove: bool) ->
     block = anatomy.block
     if prove:
         _require_values(block)
-    found = recognised(anatomy) if prove else taken_by_names(anatomy)
+    found = recognise(anatomy) if prove else recognise_by_names(anatomy)
     _require_map_form(found, strategy)
-    made = _made(found, strategy)
+    made = _patched_class(found, strategy)
     if prove:
         change = _proven(*proven(found, made), path=path, kind=_kind(found), strategy=strategy)
     else:
         change = Change(path, _kind(found), str(strategy), None, None, None, proven=False)
-    return Decision(replace(change, note=_note(found, strategy)), lambda: setattr(block, "__class__", made))
+    return Swap(replace(change, note=_note(found, strategy)), lambda: setattr(block, "__class__", made))
 
 
-def own_block(path: str, block: AttentionBlock, strategy: Strategy, prove: bool) -> Decision:
+def own_block(path: str, block: AttentionBlock, strategy: Strategy, prove: bool) -> Swap:
     """For a block of attnprof, which changes its strategy by itself.
 
     Raises:
@@ -69,12 +69,12 @@ def own_block(path: str, block: AttentionBlock, strategy: Strategy, prove: bool)
         vars(block).setdefault(_FORMER, former)
         block.use(strategy)
 
-    return Decision(change, apply)
+    return Swap(change, apply)
 
 
 def restored(module: nn.Module) -> bool:
     """Whether it was patched; it is not any longer."""
-    if isinstance(module, Patched):
+    if isinstance(module, PatchedBlock):
         module.__class__ = original_class(module)
     elif isinstance(module, AttentionBlock) and _FORMER in vars(module):
         module.use(vars(module).pop(_FORMER))
@@ -83,12 +83,12 @@ def restored(module: nn.Module) -> bool:
     return True
 
 
-def _made(found: Recognised, strategy: Strategy) -> type[nn.Module]:
+def _patched_class(found: RecognisedBlock, strategy: Strategy) -> type[nn.Module]:
     """The patched class, which the block can become."""
     block = found.anatomy.block
     its_class: Any = type(block)
     try:
-        made = patched_class(original_class(block), Swap(found.meaning, strategy, found.returned))
+        made = patched_class(original_class(block), PatchSpec(found.formula, strategy, found.returned))
         block.__class__ = made
         block.__class__ = its_class
     except Exception as error:  # a metaclass of the user's may raise anything
@@ -134,34 +134,34 @@ def _require_values(block: nn.Module) -> None:
             )
 
 
-def _require_map_form(found: Recognised, strategy: Strategy) -> None:
+def _require_map_form(found: RecognisedBlock, strategy: Strategy) -> None:
     if strategy.has_map and not found.usual_map:
         raise NotRecognisedError(
             "the map that it returns has a shape of its own: a strategy without a map returns None in its place"
         )
 
 
-def _kind(found: Recognised) -> str:
-    meaning = found.meaning
-    channels = f"C {meaning.in_channels} -> E {meaning.reduced}"
-    if meaning.value_channels != meaning.in_channels:
-        channels += f", D {meaning.value_channels}"
+def _kind(found: RecognisedBlock) -> str:
+    formula = found.formula
+    channels = f"C {formula.in_channels} -> E {formula.reduced}"
+    if formula.value_channels != formula.in_channels:
+        channels += f", D {formula.value_channels}"
     return f"{original_class(found.anatomy.block).__name__}, {_family(found)}, {channels}"
 
 
-def _family(found: Recognised) -> str:
-    meaning = found.meaning
-    output = [link for link in meaning.output if link not in found.anatomy.scales]
-    if meaning.before:
+def _family(found: RecognisedBlock) -> str:
+    formula = found.formula
+    output = [link for link in formula.output if link not in found.anatomy.scales]
+    if formula.before:
         family = "attention block with a norm in front"
-    elif meaning.weight or len(output) < len(meaning.output):
+    elif formula.weight or len(output) < len(formula.output):
         family = "SAGAN block with an output convolution" if output else "SAGAN block"
     else:
-        family = "non-local block" if output and meaning.skips else "attention block"
-    return family if meaning.skips else f"{family} without the skip"
+        family = "non-local block" if output and formula.skips else "attention block"
+    return family if formula.skips else f"{family} without the skip"
 
 
-def _note(found: Recognised, strategy: Strategy) -> str:
+def _note(found: RecognisedBlock, strategy: Strategy) -> str:
     notes = []
     if any(form.order != "out" and not form.without for form in found.returned) and not strategy.has_map:
         notes.append("its map is None from now on")

@@ -19,8 +19,8 @@ from attnprof.emulation.watch.findings import (
     BACKWARD,
     EARLIER,
     GRADIENTS,
-    Holder,
     Line,
+    LineHolder,
     OutOfMemory,
     ProcessFindings,
     ReadLine,
@@ -168,7 +168,7 @@ def _steps(process: ProcessFindings) -> str:
     return f"{process.steps}{of_several}; peak so far: {after}"
 
 
-def _held(when: str, holders: Sequence[Holder], allocated_bytes: int) -> Iterator[RenderableType]:
+def _held(when: str, holders: Sequence[LineHolder], allocated_bytes: int) -> Iterator[RenderableType]:
     shown = len(holders) if len(holders) <= _HOLDERS + 1 else _HOLDERS
     rows = [
         Row((format_bytes(one.total_bytes), str(one.blocks), format_bytes(one.largest_bytes), _holder_text(one)))
@@ -183,7 +183,7 @@ def _held(when: str, holders: Sequence[Holder], allocated_bytes: int) -> Iterato
     yield to_rich(Grid("", _COLUMNS, tuple(rows)))
 
 
-def _holder_text(holder: Holder) -> str:
+def _holder_text(holder: LineHolder) -> str:
     lines = "\n".join(_line_text(line) for line in (holder.line, holder.package_line) if line)
     part = ("(called by backward)" if lines else _PARTS[holder.part]) if holder.part else ""
     tensor = f"[{holder.largest_tensor}]" if holder.largest_tensor else ""

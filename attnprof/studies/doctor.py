@@ -193,11 +193,11 @@ def _remedy(result: Result, capability: str | None) -> str:
 
 
 def _emulation(tell: Callable[[str], None]) -> Iterator[Finding]:
-    from attnprof.emulation import KNOWN_LIMITATIONS, emulating
+    from attnprof.emulation import KNOWN_LIMITATIONS, emulation_environment
 
     [card] = parse_cards("t4")
     try:
-        environ = emulating(card, tell)
+        environ = emulation_environment(card, tell)
         tell("running a training step on an emulated T4")
         with Runner(Settings(device="cuda"), environ=environ) as runner:
             runner.open()

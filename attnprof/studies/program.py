@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from attnprof.cases.cards import Card
-from attnprof.emulation import emulating
+from attnprof.emulation import emulation_environment
 from attnprof.emulation.toolkit import find_toolkit
 from attnprof.emulation.watch.findings import ProcessFindings, from_json
 from attnprof.errors import AttnprofError
@@ -61,7 +61,7 @@ def run_program(
         raise AttnprofError(
             f"cannot run {command[0]!r}: no such program, or not executable; write python before a script"
         )
-    environ = {**os.environ, **emulating(card, tell)}
+    environ = {**os.environ, **emulation_environment(card, tell)}
     with tempfile.TemporaryDirectory(prefix="attnprof-run-") as folder:
         environ["ATTNPROF_WATCH_FOLDER"] = folder
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_SITE), os.environ.get("PYTHONPATH")]))

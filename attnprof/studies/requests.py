@@ -94,9 +94,9 @@ class Request:
 
     def runner_of(self, card: Card, tell: Callable[[str], None] = lambda _: None) -> Runner:
         """One for an emulated card; arguments and errors as of `runners`."""
-        from attnprof.emulation import emulating
+        from attnprof.emulation import emulation_environment
 
-        return Runner(replace(self.settings(), device="cuda"), environ=emulating(card, tell))
+        return Runner(replace(self.settings(), device="cuda"), environ=emulation_environment(card, tell))
 
     def path(self) -> Path:
         """Where the records go: `out`, or a new file in the user's state folder.

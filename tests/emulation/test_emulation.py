@@ -333,8 +333,8 @@ def test_on_a_torch_for_the_cpu_it_says_so(monkeypatch):
 
 def test_two_processes_build_it_at_once(on_card, tmp_path):
     environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-    code = "from attnprof.cases.cards import parse_cards; from attnprof.emulation import emulating\n"
-    code += "print(emulating(parse_cards('t4')[0], print)['LD_PRELOAD'])"
+    code = "from attnprof.cases.cards import parse_cards; from attnprof.emulation import emulation_environment\n"
+    code += "print(emulation_environment(parse_cards('t4')[0], print)['LD_PRELOAD'])"
     both = [
         subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]

@@ -16,17 +16,17 @@ from attnprof.cases.cards import parse_cards
 from attnprof.emulation.watch.findings import (
     BACKWARD,
     GRADIENTS,
-    Holder,
     Line,
+    LineHolder,
     OutOfMemory,
-    Peak,
     ProcessFindings,
+    ProgramPeak,
     ReadLine,
     from_json,
     to_json,
 )
 from attnprof.emulation.watch.notes import Notes
-from attnprof.emulation.watch.peak import find_peak
+from attnprof.emulation.watch.program_peak import find_peak
 from attnprof.emulation.watch.read_backs import ReadBacks
 from attnprof.report.program import run_table
 from attnprof.studies.program import ProgramRun
@@ -336,10 +336,10 @@ def test_bad_input_is_one_clear_line(arguments, message):
 
 def test_findings_survive_their_way_as_json():
     line = Line("train.py", 3, "step", "loss.backward()")
-    holders = (Holder(line, line, "", 1024, 2, 512, "128 float32"), Holder(None, None, GRADIENTS, 512, 1, 512))
+    holders = (LineHolder(line, line, "", 1024, 2, 512, "128 float32"), LineHolder(None, None, GRADIENTS, 512, 1, 512))
     found = process(
         peaks_so_far={1: 10, 7: 20},
-        peak=Peak(7, 20, None, holders),
+        peak=ProgramPeak(7, 20, None, holders),
         out_of_memory=OutOfMemory("CUDA out of memory.", 5, 1, "backward", "BmmBackward0", (line,), 1, 2, holders),
         read_lines=(ReadLine(line, 3), ReadLine(None, 1)),
         notes=("one",),

@@ -49,7 +49,7 @@ def examined(monkeypatch):
     def no_emulation(*_):
         raise EmulationError("no C compiler: install gcc, or set CC")
 
-    monkeypatch.setattr(attnprof.emulation, "emulating", no_emulation)
+    monkeypatch.setattr(attnprof.emulation, "emulation_environment", no_emulation)
 
     def examine(environment, state, result=None, opening=None):
         class Worker:

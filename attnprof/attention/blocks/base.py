@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from attnprof.attention.checkpoint_and_autocast import carried_out
+from attnprof.attention.checkpoint_and_autocast import run_attention
 from attnprof.attention.projections import Projection, Projections
 from attnprof.attention.strategy import COMPONENTS, Strategy, StrategyError, parse_strategy
 
@@ -17,7 +17,7 @@ _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 class AttentionBlock(nn.Module, ABC):
     """A block over all positions of a feature map, computed by the strategy of your choice.
 
-    A subclass makes its parameters, then calls `_in_precision`, and says in `_attend` what it computes.
+    A subclass makes its parameters, then calls `_cast_parameters`, and says in `_attend` what it computes.
 
     With `fp16` or `bf16` the parameters are in that dtype, the input is cast to it, and the output
     comes back in the dtype of the input.
@@ -77,7 +77,7 @@ class AttentionBlock(nn.Module, ABC):
         if return_attention and not self.strategy.has_map:
             with_map = " or ".join(component.name for component in COMPONENTS if component.has_map)
             raise ValueError(f"strategy {str(self.strategy)!r} never forms the attention map: use {with_map} for it")
-        out, attention = carried_out(self.strategy, self._attend_in_dtype, x)
+        out, attention = run_attention(self.strategy, self._attend_in_dtype, x)
         if not return_attention:
             return out
         assert attention is not None
@@ -101,7 +101,7 @@ class AttentionBlock(nn.Module, ABC):
     def _attend_in_dtype(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return self._attend(x.to(self._dtype) if self.strategy.precision_name in _DTYPES else x)
 
-    def _computed(
+    def _compute(
         self,
         x: Tensor,
         query: Projection,
@@ -127,7 +127,7 @@ class AttentionBlock(nn.Module, ABC):
         found: tuple[Tensor, Tensor | None] = self._implementation(projections, *self.strategy.attention.sizes)
         return found
 
-    def _in_precision(self) -> None:
+    def _cast_parameters(self) -> None:
         """To be called when all parameters are there."""
         if self.strategy.precision_name in _DTYPES:
             self.to(_DTYPES[self.strategy.precision_name])

@@ -54,13 +54,13 @@ class DualAttention2d(AttentionBlock):
 
     def __init__(self, in_channels: int, strategy: str | Strategy = "chunked", *, reduction: int = 8) -> None:
         super().__init__(in_channels, strategy, reduction)
-        self.position = SelfAttention2d(in_channels, _of_a_part(self.strategy), reduction=reduction)
+        self.position = SelfAttention2d(in_channels, _position_strategy(self.strategy), reduction=reduction)
         self.channel = ChannelAttention2d()
-        self._in_precision()
+        self._cast_parameters()
 
     def use(self, strategy: str | Strategy) -> None:
         super().use(strategy)
-        self.position.use(_of_a_part(self.strategy))
+        self.position.use(_position_strategy(self.strategy))
 
     def residual_weights(self) -> list[nn.Parameter]:
         return [self.position.gamma, self.channel.gamma]
@@ -73,6 +73,6 @@ class DualAttention2d(AttentionBlock):
         return position + self.channel(x), attention
 
 
-def _of_a_part(strategy: Strategy) -> Strategy:
+def _position_strategy(strategy: Strategy) -> Strategy:
     """Checkpoint and precision are of the whole block."""
     return dataclasses.replace(strategy, wrapper=None, precision=None)

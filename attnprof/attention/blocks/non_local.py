@@ -43,11 +43,11 @@ class NonLocalBlock2d(AttentionBlock):
         self.W = nn.Sequential(nn.Conv2d(reduced, in_channels, kernel_size=1), nn.BatchNorm2d(in_channels))
         for parameter in self.W[1].parameters():
             nn.init.zeros_(parameter)
-        self._in_precision()
+        self._cast_parameters()
 
     def residual_weights(self) -> list[nn.Parameter]:
         return [self.get_parameter("W.1.weight")]
 
     def _attend(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         reduced = self.in_channels // self.reduction
-        return self._computed(x, self.theta, self.phi, self.g, output=self.W, gamma=None, value_channels=reduced)
+        return self._compute(x, self.theta, self.phi, self.g, output=self.W, gamma=None, value_channels=reduced)

@@ -42,12 +42,12 @@ class SelfAttention2d(AttentionBlock):
         self.key_conv = nn.Conv2d(in_channels, in_channels // reduction, kernel_size=1)
         self.value_conv = nn.Conv2d(in_channels, in_channels, kernel_size=1)
         self.gamma = nn.Parameter(torch.zeros(1))
-        self._in_precision()
+        self._cast_parameters()
 
     def residual_weights(self) -> list[nn.Parameter]:
         return [self.gamma]
 
     def _attend(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self._computed(
+        return self._compute(
             x, self.query_conv, self.key_conv, self.value_conv, gamma=self.gamma, value_channels=self.in_channels
         )

@@ -40,13 +40,13 @@ class SaganOfficialAttention2d(AttentionBlock):
         self.o = nn.Conv2d(value_channels, in_channels, kernel_size=1, bias=False)
         self.pool = nn.MaxPool2d(2)
         self.gamma = nn.Parameter(torch.zeros(()))
-        self._in_precision()
+        self._cast_parameters()
 
     def residual_weights(self) -> list[nn.Parameter]:
         return [self.gamma]
 
     def _attend(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self._computed(
+        return self._compute(
             x,
             self.theta,
             chain(self.phi, self.pool),

@@ -140,7 +140,7 @@ class _TiledBlock(torch.autograd.Function):
                 *grads, dot = backward_by_keys(slope, query, key, flat, out, lse, ctx.tile, matrix)
             del query, key
             weights = (query_weight, key_weight, weight)
-            grad_x, grad_weights, grad_biases = _through_products(grad, gamma, flat, weights, grads)
+            grad_x, grad_weights, grad_biases = _input_gradient(grad, gamma, flat, weights, grads)
         interleaved = (g.mul_(gamma).to(w.dtype) for pair in zip(grad_weights, grad_biases, strict=True)
                        for g, w in zip(pair, (weight, bias), strict=True))  # fmt: skip
         return grad_x, dot.to(gamma.dtype).view(gamma.shape), *interleaved, None, None, None
@@ -159,7 +159,7 @@ def _residual(x: Tensor, gamma: Tensor, out: Tensor, keeps: bool) -> Tensor:
     return torch.addcmul(x, gamma, out.view(x.shape))
 
 
-def _through_products(
+def _input_gradient(
     grad: Tensor, gamma: Tensor, flat: Tensor, weights: tuple[Tensor, ...], grads: list[Tensor]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """The gradients of the input, and without gamma those of weights and biases.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from .findings import Holder, Line, OutOfMemory
+from .findings import Line, LineHolder, OutOfMemory
 from .holders import holders_of, live_blocks
 from .notes import Notes
 from .snapshot import snapshot
@@ -77,7 +77,7 @@ class Failures:
         if self.first is None and self._latest is not None:
             self.first = replace(self._latest, message=message)
 
-    def _look(self, places: list[Place], requested_bytes: int | None, holders: tuple[Holder, ...]) -> OutOfMemory:
+    def _look(self, places: list[Place], requested_bytes: int | None, holders: tuple[LineHolder, ...]) -> OutOfMemory:
         import torch
 
         phase, node, stack = _at_work(places)

@@ -20,7 +20,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Holder:
+class LineHolder:
     """The live blocks that one line allocated.
 
     Attributes:
@@ -65,24 +65,24 @@ class OutOfMemory:
     stack: tuple[Line, ...]
     allocated_bytes: int
     reserved_bytes: int
-    holders: tuple[Holder, ...]
+    holders: tuple[LineHolder, ...]
 
 
 @dataclass(frozen=True)
-class Peak:
+class ProgramPeak:
     """Where allocated memory was highest, of what was followed.
 
     Attributes:
         step: as `ProcessFindings.peak_step`.
         allocated_bytes: then, summed over the holders.
-        line: what allocated last; None as in `Holder`.
+        line: what allocated last; None as in `LineHolder`.
         holders: of the live memory, the largest first.
     """
 
     step: int
     allocated_bytes: int
     line: Line | None
-    holders: tuple[Holder, ...]
+    holders: tuple[LineHolder, ...]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class ProcessFindings:
     steps: int = 0
     optimizers: int = 0
     peaks_so_far: dict[int, int] = field(default_factory=dict)
-    peak: Peak | None = None
+    peak: ProgramPeak | None = None
     out_of_memory_count: int = 0
     avoided_count: int = 0
     out_of_memory: OutOfMemory | None = None
@@ -153,7 +153,7 @@ def from_json(text: str) -> ProcessFindings:
     lines = found.get("read_lines", ())
     found["read_lines"] = tuple(ReadLine(_line(one["line"]), one["copies"]) for one in lines)
     if peak:
-        found["peak"] = Peak(**{**peak, "line": _line(peak["line"]), "holders": _holders(peak["holders"])})
+        found["peak"] = ProgramPeak(**{**peak, "line": _line(peak["line"]), "holders": _holders(peak["holders"])})
     if out_of_memory:
         stack = tuple(Line(**one) for one in out_of_memory["stack"])
         found["out_of_memory"] = OutOfMemory(
@@ -166,6 +166,6 @@ def _line(found: dict[str, Any] | None) -> Line | None:
     return Line(**found) if found else None
 
 
-def _holders(found: list[dict[str, Any]]) -> tuple[Holder, ...]:
+def _holders(found: list[dict[str, Any]]) -> tuple[LineHolder, ...]:
     lines = ("line", "package_line")
-    return tuple(Holder(**{**one, **{name: _line(one[name]) for name in lines}}) for one in found)
+    return tuple(LineHolder(**{**one, **{name: _line(one[name]) for name in lines}}) for one in found)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .findings import BACKWARD, EARLIER, GRADIENTS, Holder
+from .findings import BACKWARD, EARLIER, GRADIENTS, LineHolder
 from .source_lines import Place, innermost, line_of, places_of_block, rooted_in_torch
 
 
@@ -47,7 +47,7 @@ def live_blocks(snapshot: dict[str, Any]) -> list[Block]:
     ]
 
 
-def holders_of(blocks: Iterable[Block]) -> tuple[Holder, ...]:
+def holders_of(blocks: Iterable[Block]) -> tuple[LineHolder, ...]:
     """The largest first."""
     tensors, gradients = _tensors()
     groups: dict[tuple[Place | None, Place | None, str], _Group] = {}
@@ -59,7 +59,7 @@ def holders_of(blocks: Iterable[Block]) -> tuple[Holder, ...]:
 
 
 def _owner(block: Block, gradient: bool) -> tuple[Place | None, Place | None, str]:
-    """As `Holder` has them: line, line of a package, part."""
+    """As `LineHolder` has them: line, line of a package, part."""
     if gradient:
         return None, None, GRADIENTS
     if block.places is None:
@@ -69,11 +69,15 @@ def _owner(block: Block, gradient: bool) -> tuple[Place | None, Place | None, st
     return *innermost(block.places), BACKWARD if backward else ""
 
 
-def _holder(place: Place | None, package: Place | None, part: str, group: _Group, tensors: dict[int, str]) -> Holder:
+def _holder(
+    place: Place | None, package: Place | None, part: str, group: _Group, tensors: dict[int, str]
+) -> LineHolder:
     largest = group.largest
     assert largest is not None
     tensor = tensors.get(largest.address, "") if largest.known else ""
-    return Holder(line_of(place), line_of(package), part, group.total_bytes, group.blocks, largest.size_bytes, tensor)
+    return LineHolder(
+        line_of(place), line_of(package), part, group.total_bytes, group.blocks, largest.size_bytes, tensor
+    )
 
 
 def _tensors() -> tuple[dict[int, str], set[int]]:

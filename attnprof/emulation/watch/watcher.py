@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from .failures import Failures
-from .findings import Peak, ProcessFindings, to_json
+from .findings import ProcessFindings, ProgramPeak, to_json
 from .journal import EmulatedDriver, Journal, emulated_driver
 from .notes import Notes
-from .peak import HISTORY_CALLS, find_peak
+from .program_peak import HISTORY_CALLS, find_peak
 from .read_backs import ReadBacks
 from .snapshot import snapshot
 
@@ -78,7 +78,7 @@ class Watcher:
         self._allocated_bytes = self._reserved_bytes = 0
         self._peaks_so_far: dict[int, int] = {}
         self._peak_step = self._looked_at_bytes = 0  # the step of the peak; the peak that was looked at
-        self._peak: Peak | None = None
+        self._peak: ProgramPeak | None = None
         self._written_seconds = time.monotonic()
 
     def _finish_with_multiprocessing(self) -> None:

@@ -9,10 +9,10 @@ from attnprof.attention.blocks.base import AttentionBlock
 from attnprof.attention.strategy import Strategy, StrategyError, parse_strategy
 from attnprof.patching.anatomy import anatomy_of
 from attnprof.patching.lookalikes import reason_to_leave, sharded
-from attnprof.patching.patched import Patched, changed_since, original_class
+from attnprof.patching.patch_report import LeftAlone, PatchReport
+from attnprof.patching.patched_block import PatchedBlock, changed_since, original_class
 from attnprof.patching.recognise import NotRecognisedError
-from attnprof.patching.report import LeftAlone, PatchReport
-from attnprof.patching.swaps import Decision, own_block, restored, users_block
+from attnprof.patching.swaps import Swap, own_block, restored, users_block
 
 
 class PatchError(ValueError):
@@ -54,14 +54,14 @@ def patch(model: nn.Module, strategy: str = "sdpa-pad", *, prove: bool = True, s
         )
     if not isinstance(model, nn.Module):
         raise PatchError(f"expected a torch.nn.Module, got {type(model).__name__}: pass the model itself")
-    survey = _Survey(parsed, prove)
+    walk = _ModelWalk(parsed, prove)
     with torch.inference_mode(False):
-        survey.visit("", model)
+        walk.visit("", model)
     # Only now, so that an interrupt finds all of the model patched or nothing.
-    for decision in survey.decisions:
-        decision.apply()
-    report = PatchReport(str(parsed), tuple(decision.change for decision in survey.decisions), tuple(survey.left))
-    if strict and not survey.decisions:
+    for swap in walk.swaps:
+        swap.apply()
+    report = PatchReport(str(parsed), tuple(swap.change for swap in walk.swaps), tuple(walk.left))
+    if strict and not walk.swaps:
         raise PatchError(str(report))
     return report
 
@@ -83,12 +83,12 @@ def unpatch(model: nn.Module) -> tuple[str, ...]:
     return tuple(path for path, module in model.named_modules() if restored(module))
 
 
-class _Survey:
+class _ModelWalk:
     """A walk through a model, which decides and changes nothing."""
 
     def __init__(self, strategy: Strategy, prove: bool) -> None:
         self.strategy, self.prove = strategy, prove
-        self.decisions: list[Decision] = []
+        self.swaps: list[Swap] = []
         self.left: list[LeftAlone] = []
         self._seen: set[int] = set()
 
@@ -99,21 +99,21 @@ class _Survey:
         self._seen.add(id(module))
         in_shards = in_shards or sharded(module)
         try:
-            decision = self._decision(path, module, in_shards)
+            swap = self._swap_for(path, module, in_shards)
         except NotRecognisedError as error:
             if error.attends:
-                stays = f"; it stays with {module.swap.strategy}" if isinstance(module, Patched) else ""
+                stays = f"; it stays with {module.patch_spec.strategy}" if isinstance(module, PatchedBlock) else ""
                 self.left.append(LeftAlone(path, original_class(module).__name__, f"{error}{stays}"))
             if error.is_leaf:
                 return
         else:
-            if decision is not None:
-                self.decisions.append(decision)
+            if swap is not None:
+                self.swaps.append(swap)
                 return
         for name, child in module.named_children():
             self.visit(f"{path}.{name}" if path else name, child, in_shards)
 
-    def _decision(self, path: str, module: nn.Module, in_shards: bool) -> Decision | None:
+    def _swap_for(self, path: str, module: nn.Module, in_shards: bool) -> Swap | None:
         if isinstance(module, AttentionBlock):
             _require_no_obstacle(module, in_shards)
             return own_block(path, module, self.strategy, self.prove)

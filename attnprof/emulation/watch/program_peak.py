@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .findings import Peak
+from .findings import ProgramPeak
 from .holders import Block, holders_of, live_blocks
 from .source_lines import innermost, line_of, places_of_block
 
@@ -19,7 +19,7 @@ _BLOCK_BYTES = 512  # kMinBlockSize, c10/core/AllocatorConfig.h
 _LEAST_SHARE = 0.98  # of the allocator's own peak: below that, the peak is older than the history
 
 
-def find_peak(snapshot: dict[str, Any], device: int, step: int, peak_bytes: int) -> Peak | None:
+def find_peak(snapshot: dict[str, Any], device: int, step: int, peak_bytes: int) -> ProgramPeak | None:
     """In `torch.cuda.memory._snapshot()`; None where its history does not go back to the peak.
 
     Args:
@@ -37,7 +37,7 @@ def find_peak(snapshot: dict[str, Any], device: int, step: int, peak_bytes: int)
         return None
     blocks = _blocks_at(best, calls, now)
     last = places_of_block(calls[best - 1]["frames"]) if best else []
-    return Peak(step, sum(block.size_bytes for block in blocks), line_of(innermost(last)[0]), holders_of(blocks))
+    return ProgramPeak(step, sum(block.size_bytes for block in blocks), line_of(innermost(last)[0]), holders_of(blocks))
 
 
 def _undone(
