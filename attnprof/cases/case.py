@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from attnprof.attention.strategy import Strategy, parse_strategy
-from attnprof.cases.workload import ModelWorkload, Workload
+from attnprof.attention.blocks.catalogue import BlockError, block_form
+from attnprof.attention.strategy import Strategy, StrategyError, parse_strategy
+from attnprof.cases.decoding import convert
+from attnprof.cases.workload import DTYPES, MODES, ModelWorkload, Workload
 
 # A model as its user wrote it, in the place of a strategy.
 AS_IS = "as-is"
+
+_KNOWN = {"mode": MODES, "dtype": DTYPES}
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Case:
     @property
     def parsed(self) -> Strategy:
         """What is as it was written gives nothing up: as the plain form."""
-        return parse_strategy("naive" if self.strategy == AS_IS else self.strategy)
+        return parse_strategy(self._spelling)
 
     @property
     def unsupported_reason(self) -> str | None:
@@ -40,12 +45,42 @@ class Case:
         return {"strategy": self.strategy, **asdict(self.workload)}
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Case:
-        """Raises TypeError on fields that do not fit."""
-        fields = dict(fields)
-        strategy = str(fields.pop("strategy", ""))
+    def from_json(cls, fields: Mapping[str, Any], place: str = "$") -> Case:
+        """Return the case that `to_json` gave.
+
+        Args:
+            fields: the strategy and the fields of the workload.
+            place: where they stand in the document, for the message.
+
+        Raises:
+            ValueError: a field is missing or does not fit, or a name is unknown; the message contains the place.
+        """
         kind = ModelWorkload if "target" in fields else Workload
-        return cls(strategy=strategy, workload=kind(**fields))
+        case = cls(convert(fields, kind, place), convert(fields, _Computed, place).strategy)
+        for name, known in _KNOWN.items():
+            value = getattr(case.workload, name)
+            if value not in known:
+                raise ValueError(f"{place}.{name}: {value!r} is not one of {', '.join(known)}")
+        try:
+            block_form(case.workload.block)
+        except BlockError as error:
+            raise ValueError(f"{place}.block: {error}") from None
+        try:
+            parse_strategy(case._spelling)
+        except StrategyError as error:
+            raise ValueError(f"{place}.strategy: {error}") from None
+        return case
 
     def __str__(self) -> str:
         return f"{self.strategy} {self.workload}"
+
+    @property
+    def _spelling(self) -> str:
+        return "naive" if self.strategy == AS_IS else self.strategy
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """The part of a case in JSON that is not its workload."""
+
+    strategy: str

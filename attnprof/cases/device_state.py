@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from attnprof.cases.decoding import Bytes
 
 # Why the holders of a card cannot be told, where there is something to do about it.
 NO_BINDINGS = "nvidia-ml-py is not installed"
@@ -17,7 +18,7 @@ class OtherProcess:
 
     pid: int
     name: str
-    held_bytes: int | None
+    held_bytes: Bytes | None
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,9 @@ class DeviceState:
         no_cuda: on the CPU, torch's words on why it finds no CUDA device; "" where it finds one.
     """
 
-    free_bytes: int
-    total_bytes: int
+    free_bytes: Bytes
+    total_bytes: Bytes
     kernels: Mapping[str, Mapping[str, str]]
     other_processes: tuple[OtherProcess, ...] = ()
     unnamed: str = ""
     no_cuda: str = ""
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> DeviceState:
-        """Raises TypeError on fields that do not fit."""
-        return cls(
-            **{**fields, "other_processes": tuple(OtherProcess(**process) for process in fields["other_processes"])}
-        )

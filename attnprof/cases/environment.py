@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from attnprof.cases.decoding import Bytes, Size, convert
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -37,12 +39,12 @@ class Environment:
     torch: str
     python: str
     platform: str
-    threads: int
+    threads: Size
     matmul_precision: str
     device: str
     device_name: str
     compute_capability: str | None = None
-    total_memory_bytes: int | None = None
+    total_memory_bytes: Bytes | None = None
     driver: str | None = None
     cuda: str | None = None
     cudnn: int | None = None
@@ -50,7 +52,7 @@ class Environment:
     cpu_capability: str | None = None
     allocator: Mapping[str, str] | None = None
     gpu: str | None = None
-    context_bytes: int | None = None
+    context_bytes: Bytes | None = None
     cudnn_plans: bool | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
 
@@ -60,14 +62,19 @@ class Environment:
         return {**{name: value for name, value in facts.items() if value is not None}, **self.extras}
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Environment:
+    def from_json(cls, found: Mapping[str, Any], place: str = "$") -> Environment:
         """Return the environment with these facts; facts of unknown names become `extras`.
 
+        Args:
+            found: the facts by name.
+            place: where they stand in the document, for the message.
+
         Raises:
-            TypeError: a fact that every device has is missing.
+            ValueError: a fact that every device has is missing, or one is of a wrong type.
         """
         known = {name: value for name, value in found.items() if name in FACTS}
-        return cls(**known, extras={name: value for name, value in found.items() if name not in FACTS})
+        extras = {name: value for name, value in found.items() if name not in FACTS}
+        return convert({**known, "extras": extras}, cls, place)
 
 
 FACTS = tuple(one.name for one in fields(Environment) if one.name != "extras")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+
+from attnprof.cases.decoding import Bytes, Count, Seconds, Share
 
 SPREAD = 0.1  # of a latency: IQR / median, up to which it counts as steady
 
@@ -36,7 +36,7 @@ class Memory:
         baseline_bytes: parameters, input and (in training) the gradient of the output.
         first_step_bytes: peak of the first step above the baseline; what arrives once, such as the
             cuBLAS workspaces, is in it.
-        retained_bytes: what the first step leaves allocated above the baseline.
+        retained_bytes: what the first step leaves allocated above the baseline; negative if it frees more.
         step_bytes: peak of a later step above what was allocated before it.
         peak_allocated_bytes: the highest point of all, baseline included. On CUDA the caching
             allocator's blocks; on the CPU the requests to torch's allocator, the op-internal ones too.
@@ -46,15 +46,15 @@ class Memory:
         peak_resident_bytes: CPU: growth of the process's resident set at its highest.
     """
 
-    baseline_bytes: int
-    first_step_bytes: int
+    baseline_bytes: Bytes
+    first_step_bytes: Bytes
     retained_bytes: int
-    step_bytes: int
-    peak_allocated_bytes: int
-    peak_reserved_bytes: int | None = None
-    device_bytes: int | None = None
-    context_bytes: int | None = None
-    peak_resident_bytes: int | None = None
+    step_bytes: Bytes
+    peak_allocated_bytes: Bytes
+    peak_reserved_bytes: Bytes | None = None
+    device_bytes: Bytes | None = None
+    context_bytes: Bytes | None = None
+    peak_resident_bytes: Bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class Latency:
         median_seconds, iqr_seconds: of the samples.
     """
 
-    samples_seconds: tuple[float, ...]
-    runs_per_sample: int
-    median_seconds: float
-    iqr_seconds: float
+    samples_seconds: tuple[Seconds, ...]
+    runs_per_sample: Count
+    median_seconds: Seconds
+    iqr_seconds: Seconds
 
     @property
     def noisy(self) -> bool:
@@ -81,7 +81,7 @@ class Latency:
 class Estimate:
     """Seconds of a whole step where they were not measured as a latency is, and how they came about."""
 
-    seconds: float
+    seconds: Seconds
     basis: str
 
 
@@ -98,10 +98,10 @@ class Exactness:
         rows: query rows compared in each image, all or a fixed random subset.
     """
 
-    max_abs_error: float
-    max_rel_error: float
-    grad_max_rel_error: float | None
-    rows: int
+    max_abs_error: Share
+    max_rel_error: Share
+    grad_max_rel_error: Share | None
+    rows: Count
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,9 @@ class StepPeak:
     phase: str
     module: str
     operation: str
-    allocated_bytes: int
-    held: Mapping[str, int]
-    modules: Mapping[str, int]
+    allocated_bytes: Bytes
+    held: Mapping[str, Bytes]
+    modules: Mapping[str, Bytes]
 
 
 @dataclass(frozen=True)
@@ -152,49 +152,19 @@ class Measurement:
     latency: Latency | None = None
     exactness: Exactness | None = None
     kernel: Kernel | None = None
-    flops: int | None = None
-    matmul_flops_per_second: float | None = None
-    passes_seconds: Mapping[str, float] = field(default_factory=dict)
+    flops: Count | None = None
+    matmul_flops_per_second: Share | None = None
+    passes_seconds: Mapping[str, Seconds] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     estimate: Estimate | None = None
     peak: StepPeak | None = None
     patched: tuple[str, ...] = ()
 
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Measurement:
-        """Raises TypeError on fields that do not fit."""
-        parts: dict[str, Any] = dict(fields)
-        kinds = {
-            "memory": Memory, "latency": Latency, "exactness": Exactness, "kernel": Kernel, "estimate": Estimate,
-            "peak": StepPeak,
-        }  # fmt: skip
-        for name, kind in kinds.items():
-            if parts.get(name) is not None:
-                parts[name] = kind(**parts[name])
-        if parts.get("latency") is not None:
-            samples = tuple(parts["latency"].samples_seconds)
-            parts["latency"] = dataclasses.replace(parts["latency"], samples_seconds=samples)
-        for name in ("notes", "patched"):
-            parts[name] = tuple(parts.get(name, ()))
-        return cls(**parts)
-
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a case: all that the worker tells of it. `reason` as in `Record`."""
+    """The outcome and the numbers of a case, as the worker returns them; `reason` as in `Record`."""
 
     outcome: Outcome
     reason: str
     measurement: Measurement
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "outcome": self.outcome.value,
-            "reason": self.reason,
-            "measurement": dataclasses.asdict(self.measurement),
-        }
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Result:
-        """Raises KeyError, ValueError or TypeError on fields that do not fit."""
-        return cls(Outcome(fields["outcome"]), fields["reason"], Measurement.from_json(fields["measurement"]))

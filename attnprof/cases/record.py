@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnprof.cases.case import Case
+from attnprof.cases.decoding import Bytes, Seconds, convert, parse_json
 from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Measurement, Outcome, Source
 
@@ -67,24 +68,60 @@ class Record:
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
     @classmethod
-    def from_line(cls, line: str) -> Record:
-        """Raises ValueError on a line that is not a record, or one of a schema not known here."""
-        try:
-            fields = json.loads(line)
-            if fields["schema"] not in _READABLE:
-                raise ValueError(f"schema {fields['schema']} is not known here (this attnprof reads up to {SCHEMA})")
-            if fields["schema"] == 1 and fields["outcome"] == "measured":
-                fields["outcome"] = Outcome.COMPLETED.value
-            return cls(
-                case=Case.from_json(fields["case"]),
-                outcome=Outcome(fields["outcome"]),
-                measurement=Measurement.from_json(fields["measurement"]),
-                environment=Environment.from_json(fields["environment"]),
-                settings=fields["settings"],
-                time=fields["time"],
-                reason=fields["reason"],
-                implied_by=fields["implied_by"],
-                source=Source(fields["source"]),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not an attnprof record: {type(error).__name__}: {error}") from None
+    def from_line(cls, line: str | bytes) -> Record:
+        """Return the record that a line contains.
+
+        Raises:
+            ValueError: the line is not a record, or has a schema that is not known here; the message is one
+                line and contains the place of the value in the record.
+        """
+        fields = parse_json(line)
+        schema = fields.get("schema") if isinstance(fields, dict) else None
+        if not isinstance(schema, int):
+            raise ValueError("not an attnprof record: it has no schema")
+        if schema not in _READABLE:
+            raise ValueError(f"schema {schema} is not known here (this attnprof reads up to {SCHEMA})")
+        if schema == 1 and fields.get("outcome") == "measured":
+            fields["outcome"] = Outcome.COMPLETED.value
+        found = convert(fields, _Fields)
+        convert(found.settings, _Settings, "$.settings")
+        environment = Environment.from_json(found.environment, "$.environment")
+        if found.source is Source.EMULATED and environment.gpu is None:
+            raise ValueError("$.environment: object missing required field gpu of an emulated card")
+        return cls(
+            case=Case.from_json(found.case, "$.case"),
+            outcome=found.outcome,
+            measurement=found.measurement,
+            environment=environment,
+            settings=found.settings,
+            time=found.time,
+            reason=found.reason,
+            implied_by=found.implied_by,
+            source=found.source,
+        )
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """The fields of a line. Those that are dictionaries have a form of their own."""
+
+    case: dict[str, Any]
+    source: Source
+    outcome: Outcome
+    reason: str
+    implied_by: str
+    measurement: Measurement
+    environment: dict[str, Any]
+    settings: dict[str, Any]
+    time: str
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The settings that are read again; others are only compared."""
+
+    seed: int | None = None
+    budget_bytes: Bytes | None = None
+    case_seconds: Seconds | None = None
+    timeout_seconds: Seconds | None = None
+    memory_only: bool = False

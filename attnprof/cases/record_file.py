@@ -109,7 +109,7 @@ def read_records(path: Path, *, drop_cut_line: bool = False) -> list[Record]:
     records = []
     for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
         try:
-            records.append(Record.from_line(line.decode("utf-8")))
+            records.append(Record.from_line(line))
         except ValueError as error:
             raise AttnprofError(f"{path}, line {number}: {error}; choose another file") from None
     if cut and not cut.startswith(_LINE_START[: len(cut)]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from attnprof.attention.blocks.catalogue import block_form
+from attnprof.cases.decoding import Size
 
 MODES = ("forward", "train")
 DTYPES = ("fp32", "fp16", "bf16", "fp64")
@@ -23,13 +24,13 @@ class Workload:
         block: which block; see `attnprof.attention.blocks`.
     """
 
-    batch: int
-    channels: int
-    height: int
-    width: int
+    batch: Size
+    channels: Size
+    height: Size
+    width: Size
     dtype: str = "fp32"
     mode: str = "forward"
-    reduction: int = 8
+    reduction: Size = 8
     block: str = "sagan"
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -11,34 +10,37 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO
+
+from attnprof.measure.messages import Answer, DeathMessage, PhaseMessage, Request, message_from_line, to_line
 
 _POLL_SECONDS = 0.25
 
 
 class DiedError(Exception):
-    """The measuring process ended before it answered."""
+    """The measuring process ended before it answered; `reason` is one line."""
 
-    def __init__(self, exit_code: int, words: str) -> None:
-        self.exit_code, self.words = exit_code, words
-
-    @property
-    def reason(self) -> str:
-        how = f"signal {_signal_name(-self.exit_code)}" if self.exit_code < 0 else f"exit code {self.exit_code}"
-        return f"{how}: {self.words}" if self.words else how
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class TimedOutError(Exception):
-    """No answer in time; the process has been killed."""
+    """The answer did not come in time; the process has been killed."""
 
 
 class WorkerProcess:
-    """A worker process and its two pipes."""
+    """A worker process and its two pipes.
+
+    Args:
+        command: the program and its arguments.
+        environ: variables for the process, beside this one's.
+    """
 
     def __init__(self, command: tuple[str, ...], environ: Mapping[str, str]) -> None:
-        # Its libraries' chatter is kept apart: the last line of it may explain a death.
+        # The chatter of its libraries is kept apart: its last line may explain a death.
         self._chatter: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `kill`
-        self._chatter_before = 0  # where it stood when the last request was sent
+        self._chatter_before = 0  # its length when the last request was sent
         self._received = b""
         # A session of its own: Ctrl-C reaches the command, which then ends the worker.
         self._popen = subprocess.Popen(
@@ -52,49 +54,54 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
+        """Whether the process runs."""
         return self._popen.poll() is None
 
-    def ask(
-        self, request: Mapping[str, Any], timeout_seconds: float, enter: Callable[[str], None] = lambda _: None
-    ) -> Mapping[str, Any]:
+    def ask(self, request: Request, timeout_seconds: float, enter: Callable[[str], None] = lambda _: None) -> Answer:
         """Send a request and wait for its answer.
 
+        Args:
+            request: the request.
+            timeout_seconds: the longest wait for the answer.
+            enter: called with the name of each pass as it begins.
+
         Raises:
-            TimedOutError, DiedError
+            DiedError: the process ended first, or sent what is no message.
+            TimedOutError: there is no answer in time.
         """
         assert self._popen.stdin is not None
         self._chatter_before = self._chatter.seek(0, os.SEEK_END)
         try:
-            self._popen.stdin.write(json.dumps(request).encode() + b"\n")
+            self._popen.stdin.write(to_line(request))
             self._popen.stdin.flush()
         except OSError:
             raise self._died() from None
         return self.receive(timeout_seconds, enter)
 
-    def receive(self, timeout_seconds: float, enter: Callable[[str], None] = lambda _: None) -> Mapping[str, Any]:
-        """Wait for the next answer.
-
-        Raises:
-            TimedOutError, DiedError
-        """
+    def receive(self, timeout_seconds: float, enter: Callable[[str], None] = lambda _: None) -> Answer:
+        """Wait for the next answer. Arguments and errors are those of `ask`."""
         deadline = time.monotonic() + timeout_seconds
         while True:
             line = self._line(deadline)
-            message: Mapping[str, Any] = json.loads(line)
-            if message["event"] == "phase":
-                enter(message["phase"])
-            elif message["event"] == "died":
-                raise DiedError(message["exit_code"], self._last_words())
+            try:
+                message = message_from_line(line)
+            except ValueError as error:
+                self.kill()
+                raise DiedError(f"it sent what is no message: {error}") from None
+            if isinstance(message, PhaseMessage):
+                enter(message.name)
+            elif isinstance(message, DeathMessage):
+                raise DiedError(_death_text(message.exit_code, self._last_words()))
             else:
                 return message
 
     def end(self) -> None:
-        """It and whatever it has forked."""
+        """Kill the process and whatever it has forked."""
         with suppress(OSError):  # it has ended already
             os.killpg(self._popen.pid, signal.SIGKILL)
 
     def kill(self) -> None:
-        """End it and let go of its pipes."""
+        """End the process and let go of its pipes."""
         self.end()
         self._popen.wait()
         for pipe in (self._popen.stdin, self._popen.stdout, self._chatter):
@@ -119,7 +126,7 @@ class WorkerProcess:
         return line
 
     def _died(self) -> DiedError:
-        return DiedError(self._popen.wait(), self._last_words())
+        return DiedError(_death_text(self._popen.wait(), self._last_words()))
 
     def _last_words(self) -> str:
         self._chatter.seek(self._chatter_before)
@@ -127,6 +134,11 @@ class WorkerProcess:
         # The profiler's tracing marks explain nothing.
         lines = [line for line in lines if not line.startswith("USDT:")]
         return lines[-1].strip() if lines else ""
+
+
+def _death_text(exit_code: int, last_words: str) -> str:
+    how = f"signal {_signal_name(-exit_code)}" if exit_code < 0 else f"exit code {exit_code}"
+    return f"{how}: {last_words}" if last_words else how
 
 
 def _signal_name(number: int) -> str:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import Any
+from typing import TypeVar
 
 from attnprof.cases.case import Case
 from attnprof.cases.device_state import DeviceState
@@ -17,6 +16,21 @@ from attnprof.cases.measurement import Measurement, Outcome, Result, Source
 from attnprof.cases.settings import Settings
 from attnprof.errors import WorkerError
 from attnprof.measure.channel import DiedError, TimedOutError, WorkerProcess
+from attnprof.measure.messages import (
+    Answer,
+    CaseAnswer,
+    CaseRequest,
+    DeviceAnswer,
+    OpenRequest,
+    RateAnswer,
+    RateRequest,
+    RefusalAnswer,
+    StateAnswer,
+    StateRequest,
+)
+
+A = TypeVar("A", DeviceAnswer, StateAnswer, RateAnswer, CaseAnswer)
+S = TypeVar("S", StateAnswer, RateAnswer)
 
 _START_SECONDS = 120.0  # importing torch from a cold network disk takes a while
 
@@ -26,6 +40,11 @@ class Runner:
 
     Use as a context manager: the process ends with it.
 
+    Args:
+        settings: of every case that brings none of its own.
+        environ: variables for the process, beside this one's.
+        command: a program that speaks the protocol of `attnprof.measure.messages`.
+
     Attributes:
         source: where its numbers come from, known after `open`.
     """
@@ -33,10 +52,6 @@ class Runner:
     def __init__(
         self, settings: Settings, *, environ: Mapping[str, str] | None = None, command: tuple[str, ...] = ()
     ) -> None:
-        """Args:
-        environ: variables for the process, beside this one's.
-        command: that speaks the protocol of `worker`.
-        """
         self._settings = settings
         self._environ = dict(environ or {})
         self._command = command or (sys.executable, "-m", "attnprof.measure.worker.main")
@@ -59,7 +74,7 @@ class Runner:
         return self._environment
 
     def stop(self) -> None:
-        """From another thread: end whatever runs; its call, and any later one, raises WorkerError."""
+        """End whatever runs, from another thread; its call, and any later one, raises WorkerError."""
         self._stopped = True
         process = self._process
         if process is not None:
@@ -69,43 +84,39 @@ class Runner:
         """Start the process and open the device.
 
         Raises:
-            WorkerError: no such device, or torch cannot be imported.
+            WorkerError: there is no such device, or torch cannot be imported.
         """
         self._drop()
         process = self._process = WorkerProcess(self._command, self._environ)
         self._raise_if_stopped()
         try:
             process.receive(_START_SECONDS)
-            answer = process.ask({"verb": "open", "device": self._settings.device}, _START_SECONDS)
+            answer = process.ask(OpenRequest(self._settings.device), _START_SECONDS)
         except TimedOutError:
             raise WorkerError(f"the measuring process did not start within {_START_SECONDS:.0f} s") from None
         except DiedError as died:
             raise WorkerError(f"the measuring process did not start: {died.reason}") from None
-        if answer["event"] == "error":
-            raise WorkerError(answer["reason"])
-        self._environment, self.source = Environment.from_json(answer["environment"]), Source(answer["source"])
+        opened = _expected(answer, DeviceAnswer)
+        self._environment, self.source = opened.environment, opened.source
 
     def matmul_flops_per_second(self, dtype: str) -> float:
-        """The device's rate of a large matrix product, measured once.
+        """Return the device's rate of a large matrix product, measured once.
 
         Raises:
             WorkerError: it cannot be measured.
         """
         if dtype not in self._rates:
-            answer = self._told({"verb": "rate", "dtype": dtype}, "matrix-product rate")
-            self._rates[dtype] = float(answer["flops_per_second"])
+            answer = self._served(RateRequest(dtype), RateAnswer, "matrix-product rate")
+            self._rates[dtype] = answer.flops_per_second
         return self._rates[dtype]
 
     def device_state(self) -> DeviceState:
-        """The state of the device at this moment.
+        """Return the state of the device at this moment.
 
         Raises:
-            WorkerError: it cannot be told.
+            WorkerError: it cannot be found out.
         """
-        answer = self._told({"verb": "state"}, "state")
-        return DeviceState.from_json(
-            {name: value for name, value in answer.items() if name not in ("event", "retires")}
-        )
+        return self._served(StateRequest(), StateAnswer, "state").state
 
     def measure(
         self, case: Case, enter: Callable[[str], None] = lambda _: None, settings: Settings | None = None
@@ -113,16 +124,20 @@ class Runner:
         """Measure a case; a crash, a hang or an out-of-memory is its outcome.
 
         Args:
-            enter: told the name of each pass as it begins.
+            case: the case.
+            enter: called with the name of each pass as it begins.
             settings: for this case alone.
+
+        Returns:
+            The outcome and the numbers.
 
         Raises:
             WorkerError: the process cannot be started any more.
         """
         settings = settings or self._settings
-        request = {"verb": "measure", "case": case.to_json(), "settings": asdict(settings)}
+        request = CaseRequest(case.to_json(), settings)
         try:
-            answer = self._opened().ask(request, settings.timeout_seconds, enter)
+            answer = _expected(self._opened().ask(request, settings.timeout_seconds, enter), CaseAnswer)
         except TimedOutError:
             self._drop()
             return Result(Outcome.TIMED_OUT, f"no end after {settings.timeout_seconds:g} s (--timeout)", Measurement())
@@ -131,19 +146,19 @@ class Runner:
             if self._process is not None and not self._process.alive:
                 self._drop()
             return Result(Outcome.CRASHED, died.reason, Measurement())
-        if answer.get("retires"):
+        if answer.retires:
             self._drop()
-        return Result.from_json(answer)
+        return answer.result
 
-    def _told(self, request: Mapping[str, Any], what: str) -> Mapping[str, Any]:
-        """The answer to a request that is no case."""
+    def _served(self, request: StateRequest | RateRequest, kind: type[S], what: str) -> S:
+        """Return the answer to a request that is no case."""
         try:
-            answer = self._opened().ask(request, _START_SECONDS)
+            answer = _expected(self._opened().ask(request, _START_SECONDS), kind)
         except (DiedError, TimedOutError) as error:
             self._drop()
             reason = error.reason if isinstance(error, DiedError) else "no answer"
             raise WorkerError(f"the device's {what} could not be measured: {reason}") from None
-        if answer.get("retires"):
+        if answer.retires:
             self._drop()
         return answer
 
@@ -162,3 +177,15 @@ class Runner:
         if self._process is not None:
             self._process.kill()
             self._process = None
+
+
+def _expected(answer: Answer, kind: type[A]) -> A:
+    """Return an answer of the kind that was asked for.
+
+    Raises:
+        WorkerError: the worker refused, or answered something else.
+    """
+    if isinstance(answer, kind):
+        return answer
+    reason = answer.reason if isinstance(answer, RefusalAnswer) else f"it answered {type(answer).__name__}"
+    raise WorkerError(reason)

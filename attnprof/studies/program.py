@@ -14,8 +14,9 @@ from typing import IO
 
 from attnprof.cases.cards import Card
 from attnprof.emulation import emulation_environment
+from attnprof.emulation.findings_file import findings_from_json
 from attnprof.emulation.toolkit import find_toolkit
-from attnprof.emulation.watch.findings import ProcessFindings, from_json
+from attnprof.emulation.watch.findings import ProcessFindings
 from attnprof.errors import AttnprofError
 
 _SITE = Path(__file__).parents[1] / "emulation" / "watch" / "site"
@@ -92,5 +93,10 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 def _collected(folder: Path) -> tuple[ProcessFindings, ...]:
     """In the order in which they imported torch."""
-    found = [from_json(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    found = []
+    for path in folder.glob("*.json"):
+        try:
+            found.append(findings_from_json(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise AttnprofError(f"cannot read what a process of the program found: {error}") from None
     return tuple(sorted(found, key=lambda one: one.started_seconds))

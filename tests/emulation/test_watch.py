@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from attnprof.cases.cards import parse_cards
+from attnprof.emulation.findings_file import findings_from_json
 from attnprof.emulation.watch.findings import (
     BACKWARD,
     GRADIENTS,
@@ -22,7 +23,6 @@ from attnprof.emulation.watch.findings import (
     ProcessFindings,
     ProgramPeak,
     ReadLine,
-    from_json,
     to_json,
 )
 from attnprof.emulation.watch.notes import Notes
@@ -344,8 +344,15 @@ def test_findings_survive_their_way_as_json():
         read_lines=(ReadLine(line, 3), ReadLine(None, 1)),
         notes=("one",),
     )
-    assert from_json(to_json(found)) == found
-    assert from_json('{"pid": 1, "command": "python"}') == ProcessFindings(1, "python")
+    assert findings_from_json(to_json(found)) == found
+    assert findings_from_json('{"pid": 1, "command": "python"}') == ProcessFindings(1, "python")
+
+
+def test_findings_that_do_not_fit_are_one_line():
+    with pytest.raises(ValueError, match=r"^\$\.peak: object missing required field step$"):
+        findings_from_json('{"pid": 1, "command": "python", "peak": {}}')
+    with pytest.raises(ValueError, match=r"^not JSON: "):
+        findings_from_json('{"pid": 1')
 
 
 def test_the_peak_is_found_in_the_past():

@@ -24,13 +24,16 @@ PREAMBLE += """
 def send(**message):
     print(json.dumps(message), flush=True)
 def answer():
-    send(event="done", outcome="completed", reason="", measurement={"notes": ["ok"]})
-send(event="done")
+    end(notes=["ok"])
+def end(reason="", retires=False, **measurement):
+    result = {"outcome": "completed", "reason": reason, "measurement": measurement}
+    send(event="case", result=result, retires=retires)
+send(event="ready")
 for line in sys.stdin:
     request = json.loads(line)
     if request["verb"] == "open":
-        facts = {**ENVIRONMENT, "device": request["device"], "pid": os.getpid()}
-        send(event="done", environment=facts, source="measured")
+        facts = {**ENVIRONMENT, "device": request["device"], "extras": {"pid": os.getpid()}}
+        send(event="device", environment=facts, source="measured")
         continue
 """
 
@@ -42,7 +45,7 @@ def runner(body, **settings):
 
 def test_an_answer_and_its_phases():
     entered = []
-    with runner("send(event='phase', phase='memory'); answer()") as one:
+    with runner("send(event='phase', name='memory'); answer()") as one:
         result = one.measure(case(), entered.append)
         assert one.environment.device == "auto"
     assert (result.outcome, result.measurement.notes, entered) == (Outcome.COMPLETED, ("ok",), ["memory"])
@@ -51,8 +54,8 @@ def test_an_answer_and_its_phases():
 def test_the_device_state_and_one_that_fails():
     body = """
     if request["verb"] == "state":
-        send(event="done", retires=False, free_bytes=1, total_bytes=2, kernels={"fp32": {"math": ""}},
-             other_processes=[{"pid": 3, "name": "python", "held_bytes": None}], unnamed="", no_cuda="no driver")
+        found = dict(free_bytes=1, total_bytes=2, kernels={"fp32": {"math": ""}}, no_cuda="no driver")
+        send(event="state", state={**found, "other_processes": [{"pid": 3, "name": "python", "held_bytes": None}]})
     """
     with runner(body) as one:
         one.open()
@@ -83,7 +86,7 @@ def test_a_crash_costs_one_case_and_the_worker_is_replaced(tmp_path):
 
 
 def test_a_dead_child_of_a_live_worker_does_not_replace_it():
-    with runner("send(event='died', exit_code=-9) if request['case']['height'] == 1 else answer()") as one:
+    with runner("send(event='death', exit_code=-9) if request['case']['height'] == 1 else answer()") as one:
         first = one.measure(case(side=1))
         before = one.environment.extras["pid"]
         assert one.measure(case()).outcome is Outcome.COMPLETED
@@ -118,7 +121,7 @@ def gone(pid):
 
 
 def test_a_worker_that_retires_is_replaced():
-    with runner("send(event='done', outcome='completed', reason='', measurement={}, retires=True); break") as one:
+    with runner("end(retires=True); break") as one:
         assert one.measure(case()).outcome is Outcome.COMPLETED
         before = one.environment.extras["pid"]
         assert one.measure(case()).outcome is Outcome.COMPLETED
@@ -138,7 +141,7 @@ def test_stopped_from_another_thread_it_raises_and_leaves_nothing():
 
 
 def test_variables_reach_the_worker():
-    body = "send(event='done', outcome='completed', reason=os.environ['CARD'], measurement={})"
+    body = "end(reason=os.environ['CARD'])"
     program = PREAMBLE + "    " + body
     with Runner(Settings(), environ={"CARD": "t4"}, command=(sys.executable, "-c", program)) as one:
         assert one.measure(case()).reason == "t4"
@@ -152,11 +155,27 @@ def test_a_worker_that_cannot_start_is_one_line():
 
 def test_a_device_that_is_not_here_is_one_line():
     program = PREAMBLE.replace(
-        'send(event="done", environment', 'send(event="error", reason="no such device", environment'
+        'send(event="device", environment', 'send(event="refusal", reason="no such device", environment'
     )
     refusing = Runner(Settings(device="cuda"), command=(sys.executable, "-c", program))
     with refusing, pytest.raises(WorkerError, match="no such device"):
         refusing.open()
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ('print("hello", flush=True)', "not JSON: "),
+        ("send(event='happy')", "$"),
+        ("end(flops=-1)", "$.result.measurement.flops: expected int >= 0"),
+        ("end(latency={})", "$.result.measurement.latency: object missing required field samples_seconds"),
+    ],
+)
+def test_what_is_no_message_is_a_crash_of_the_case(said, why):
+    with runner(said) as one:
+        result = one.measure(case())
+    assert result.outcome is Outcome.CRASHED
+    assert result.reason.startswith(f"it sent what is no message: {why}")
 
 
 def test_the_worker_ends_with_the_runner():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 GRADIENTS, BACKWARD, EARLIER = "gradients", "backward", "earlier"
 
@@ -141,31 +140,3 @@ class ProcessFindings:
 
 def to_json(findings: ProcessFindings) -> str:
     return json.dumps(asdict(findings))
-
-
-def from_json(text: str) -> ProcessFindings:
-    """The inverse of `to_json`; a field that is missing has its default."""
-    found: dict[str, Any] = json.loads(text)
-    peak, out_of_memory = found.get("peak"), found.get("out_of_memory")
-    for name in ("unknown", "assumed", "notes"):
-        found[name] = tuple(found.get(name, ()))
-    found["peaks_so_far"] = {int(step): count for step, count in found.get("peaks_so_far", {}).items()}
-    lines = found.get("read_lines", ())
-    found["read_lines"] = tuple(ReadLine(_line(one["line"]), one["copies"]) for one in lines)
-    if peak:
-        found["peak"] = ProgramPeak(**{**peak, "line": _line(peak["line"]), "holders": _holders(peak["holders"])})
-    if out_of_memory:
-        stack = tuple(Line(**one) for one in out_of_memory["stack"])
-        found["out_of_memory"] = OutOfMemory(
-            **{**out_of_memory, "stack": stack, "holders": _holders(out_of_memory["holders"])}
-        )
-    return ProcessFindings(**found)
-
-
-def _line(found: dict[str, Any] | None) -> Line | None:
-    return Line(**found) if found else None
-
-
-def _holders(found: list[dict[str, Any]]) -> tuple[LineHolder, ...]:
-    lines = ("line", "package_line")
-    return tuple(LineHolder(**{**one, **{name: _line(one[name]) for name in lines}}) for one in found)

@@ -133,7 +133,7 @@ def common_facts() -> dict[str, Any]:
     """Return the facts of `Environment` that do not depend on the device."""
     return {
         "attnprof": __version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),

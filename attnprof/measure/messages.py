@@ -1,0 +1,128 @@
+"""The messages between the command and the worker: one JSON object a line. Needs no torch.
+
+The command sends a request. The worker answers it with any number of phases and then one answer; a
+worker that forks reports the death of its child in place of the answer. Once started, and before any
+request, it sends that it is ready.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from attnprof.cases.decoding import convert_text
+from attnprof.cases.device_state import DeviceState
+from attnprof.cases.environment import Environment
+from attnprof.cases.measurement import Result, Source
+from attnprof.cases.settings import Settings
+
+
+class OpenRequest(msgspec.Struct, frozen=True, tag_field="verb", tag="open"):
+    """A request to open a device; the answer is a `DeviceAnswer`."""
+
+    device: str
+
+
+class StateRequest(msgspec.Struct, frozen=True, tag_field="verb", tag="state"):
+    """A request for the device's state; the answer is a `StateAnswer`."""
+
+
+class RateRequest(msgspec.Struct, frozen=True, tag_field="verb", tag="rate"):
+    """A request to measure the rate of matrix products in a dtype; the answer is a `RateAnswer`."""
+
+    dtype: str
+
+
+class CaseRequest(msgspec.Struct, frozen=True, tag_field="verb", tag="measure"):
+    """A request to measure a case, in the form of `Case.to_json`; the answer is a `CaseAnswer`."""
+
+    case: dict[str, Any]
+    settings: Settings
+
+
+Request = OpenRequest | StateRequest | RateRequest | CaseRequest
+
+
+class ReadyMessage(msgspec.Struct, frozen=True, tag_field="event", tag="ready"):
+    """The worker has started and takes requests."""
+
+
+class PhaseMessage(msgspec.Struct, frozen=True, tag_field="event", tag="phase"):
+    """A pass of a case begins."""
+
+    name: str
+
+
+class DeathMessage(msgspec.Struct, frozen=True, tag_field="event", tag="death"):
+    """The forked child died before it answered; a negative exit code is a signal's number."""
+
+    exit_code: int
+
+
+class RefusalAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="refusal"):
+    """The request cannot be served."""
+
+    reason: str
+
+
+class DeviceAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="device"):
+    """The device is open."""
+
+    environment: Environment
+    source: Source
+
+
+class StateAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="state"):
+    """The device's state.
+
+    Attributes:
+        retires: whether the worker ends after this answer, since memory stays allocated on its device.
+    """
+
+    state: DeviceState
+    retires: bool = False
+
+
+class RateAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="rate"):
+    """The rate of a large matrix product; `retires` as in `StateAnswer`."""
+
+    flops_per_second: float
+    retires: bool = False
+
+
+class CaseAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="case"):
+    """A case's outcome and numbers; `retires` as in `StateAnswer`."""
+
+    result: Result
+    retires: bool = False
+
+
+ServedAnswer = StateAnswer | RateAnswer | CaseAnswer
+Answer = ReadyMessage | RefusalAnswer | DeviceAnswer | ServedAnswer
+Message = PhaseMessage | DeathMessage | Answer
+
+
+def to_line(message: Request | Message) -> bytes:
+    """Return a message as a line, its end included."""
+    return msgspec.json.encode(message) + b"\n"
+
+
+def request_from_line(line: bytes) -> Request:
+    """Return the request that a line contains.
+
+    Raises:
+        ValueError: it contains none; the message is one line.
+    """
+    request: Request = convert_text(line, Request)
+    return request
+
+
+def message_from_line(line: bytes) -> Message:
+    """Return the worker's message that a line contains.
+
+    Raises:
+        ValueError: it contains none; the message is one line.
+    """
+    message: Message = convert_text(line, Message)
+    return message

@@ -1,0 +1,92 @@
+"""The worker's answers: an open device, and a function for each kind of request."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from attnprof.cases.case import Case
+from attnprof.measure.messages import (
+    Answer,
+    CaseAnswer,
+    CaseRequest,
+    DeviceAnswer,
+    Message,
+    OpenRequest,
+    PhaseMessage,
+    RateAnswer,
+    RateRequest,
+    RefusalAnswer,
+    Request,
+    StateAnswer,
+    StateRequest,
+)
+from attnprof.measure.worker.case import measure
+from attnprof.measure.worker.devices.base import Device, DeviceError
+from attnprof.measure.worker.devices.select import open_device
+from attnprof.measure.worker.passes.flops import matmul_flops_per_second
+
+
+class Service:
+    """A device and the requests that it can serve.
+
+    Args:
+        send: takes the phases of a case to the command.
+    """
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+        self._device: Device | None = None
+        self._served: dict[type[Any], Callable[[Device, Any], Answer]] = {
+            StateRequest: self._state,
+            RateRequest: self._rate,
+            CaseRequest: self._case,
+        }
+
+    def forks(self, request: Request) -> bool:
+        """Return whether a request is served in a forked child."""
+        if self._device is None or isinstance(request, OpenRequest):
+            return False
+        # A forked child cannot find out why there is no CUDA.
+        return self._device.forks and not isinstance(request, StateRequest)
+
+    def answer(self, request: Request) -> Answer:
+        """Return the answer to a request."""
+        if isinstance(request, OpenRequest):
+            return self._opened(request)
+        if self._device is None:
+            return RefusalAnswer("no device is open")
+        return self._served[type(request)](self._device, request)
+
+    def cleaned_up(self, answer: Answer) -> Answer:
+        """Free the device's memory behind a request; return the answer, with whether the worker retires."""
+        if self._device is None or not isinstance(answer, (StateAnswer, RateAnswer, CaseAnswer)):
+            return answer
+        emptied = self._device.emptied()
+        gc.freeze()  # only modules are left: the next collections need not look at them
+        return msgspec.structs.replace(answer, retires=not emptied)
+
+    def _opened(self, request: OpenRequest) -> Answer:
+        try:
+            self._device = open_device(request.device)
+        except DeviceError as error:
+            return RefusalAnswer(str(error))
+        return DeviceAnswer(self._device.environment(), self._device.source)
+
+    def _state(self, device: Device, request: StateRequest) -> Answer:
+        return StateAnswer(device.state())
+
+    def _rate(self, device: Device, request: RateRequest) -> Answer:
+        return RateAnswer(matmul_flops_per_second(device, request.dtype))
+
+    def _case(self, device: Device, request: CaseRequest) -> Answer:
+        case = Case.from_json(request.case)
+        return CaseAnswer(measure(case, request.settings, device, lambda name: self._send(PhaseMessage(name))))
+
+
+def retires(answer: Answer) -> bool:
+    """Return whether the worker ends after an answer."""
+    return isinstance(answer, (StateAnswer, RateAnswer, CaseAnswer)) and answer.retires
