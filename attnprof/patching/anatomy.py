@@ -1,6 +1,6 @@
-"""The parts of a module that could be an attention block's, and the meanings that they could have.
+"""The parts of a module that could belong to an attention block, and the formulas that they could make.
 
-Structure says what is possible and names what is likely; which it is, only a run says.
+The structure shows which formulas are possible, and the names show which are likely. Only a run decides (`recognise`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ _NORMS = (nn.GroupNorm, nn.InstanceNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
 _LISTS = (nn.ModuleList, nn.ModuleDict)
 
-# What the widespread blocks call their parts. f, g and h are those of SAGAN's paper, theta, phi and g those of the
-# non-local paper.
+# What the widespread blocks call their parts. SAGAN's paper has f, g and h; the non-local paper has theta, phi and g.
 _QUERIES, _KEYS = {"query", "queries", "q", "theta"}, {"key", "keys", "k", "phi"}
 _VALUES = {"value", "values", "v", "h"}
 _OUTPUTS = {"o", "w", "z", "out", "output", "proj", "attn", "final", "last"}
@@ -29,10 +28,10 @@ _OUTPUTS = {"o", "w", "z", "out", "output", "proj", "attn", "final", "last"}
 
 @dataclass(frozen=True)
 class OwnedConv:
-    """A 1x1 convolution that the block owns, by itself or with what belongs to it (a norm, a pooling).
+    """A 1x1 convolution that the block owns, alone or in a module with what belongs to it (a norm, a pooling).
 
     Attributes:
-        link: what is called.
+        link: the module that is called.
         conv: the convolution in it.
     """
 
@@ -41,13 +40,20 @@ class OwnedConv:
 
     @property
     def channels(self) -> tuple[int, int]:
-        """In and out."""
+        """Input and output channels."""
         return self.conv.in_channels, self.conv.out_channels
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Which part is which; `output` is None where D = C and nothing follows."""
+    """An assignment of convolutions to roles.
+
+    Attributes:
+        query: makes the query, (B, E, H, W).
+        key: makes the key, (B, E, H, W).
+        value: makes the value, (B, D, H, W).
+        output: brings D channels back to C; None if D = C and nothing follows the attention.
+    """
 
     query: OwnedConv
     key: OwnedConv
@@ -56,7 +62,7 @@ class Roles:
 
     @property
     def named(self) -> tuple[bool, ...]:
-        """Of which parts the name says the same."""
+        """For query, key, value and output, whether its name suggests the same role."""
         words = [_words(part.link.path) for part in (self.query, self.key, self.value)]
         if any("theta" in each or "phi" in each for each in words):
             meant = (_QUERIES, _KEYS, _VALUES | {"g"})
@@ -71,14 +77,16 @@ class Roles:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What a module has for an attention block.
+    """The parts of a module that an attention block could be made of.
 
     Attributes:
-        roles: all that its convolutions could be, the likeliest first.
-        weights: paths of the parameters of one element that could be gamma.
-        scales: parameters of C elements that could multiply the attention term's channels.
-        norms, pools: modules that belong to no convolution.
-        hints: names and numbers that its code uses.
+        block: the module.
+        roles: every possible assignment of its convolutions, the likeliest first.
+        weights: paths of the parameters of one element, which could be gamma.
+        scales: parameters of C elements, which could multiply the channels of the attention term.
+        norms: normalisation modules that belong to no convolution.
+        pools: pooling modules that belong to no convolution.
+        hints: names and numbers that the code of its methods uses.
     """
 
     block: nn.Module
@@ -94,10 +102,24 @@ class Anatomy:
         """C."""
         return self.roles[0].query.channels[0]
 
+    @property
+    def named(self) -> bool:
+        """Whether the names of all parts suggest the roles of one assignment."""
+        return all(self.roles[0].named)
+
+    @property
+    def scale_order(self) -> tuple[bool, bool]:
+        """Whether the block scales its scores by E ** -0.5, the likelier answer first."""
+        hinted = bool({0.5, -0.5, "sqrt", "rsqrt"} & self.hints) or isinstance(
+            getattr(self.block, "scale", None), float
+        )
+        use = getattr(self.block, "use_scale", None)
+        return (False, True) if use is False or not (hinted or use) else (True, False)
+
     def formulas(self) -> Iterator[Formula]:
-        """All that the block could compute before the weight and the skip, the likeliest first."""
+        """Yield every formula that the block could compute before the weight and the skip, the likeliest first."""
         for roles, (before, after), (pooled_first, pooled), scaled, scale in itertools.product(
-            self.roles, self._norm_places(), self._pool_places(), self.scaled, [*((s,) for s in self.scales), ()]
+            self.roles, self._norm_places(), self._pool_places(), self.scale_order, [*((s,) for s in self.scales), ()]
         ):
             reduced = roles.query.channels[1]
             yield Formula(
@@ -113,18 +135,24 @@ class Anatomy:
                 skips=False,
             )
 
-    def by_names(self) -> Formula | None:
-        """What the names alone say; None if they do not."""
-        if not all(self.roles[0].named) or len(self.weights) > 1:
+    def formula_by_names(self) -> Formula | None:
+        """Return the formula that the names of the parts suggest; None if they do not suggest one."""
+        if not self.named or len(self.weights) > 1:
             return None
         found = next(self.formulas())
         return Formula(**{**vars(found), "weight": "".join(self.weights), "skips": True})
 
     def gains(self, scaled: bool) -> dict[nn.Module, float]:
-        """By part, to what its outputs are to be scaled for scores of a few units: they tell the most.
+        """Return the output scale of each part that makes scores a few units large.
+
+        Differences between formulas are most visible at such scores: at smaller ones attention is uniform, and at
+        larger ones it selects a single position.
 
         Args:
             scaled: whether the block scales its scores down itself.
+
+        Returns:
+            For each convolution, the standard deviation that its outputs are to have on inputs of unit variance.
         """
         roles = self.roles[0]
         narrow = (1.5 if scaled else 1.5 / roles.query.channels[1] ** 0.5) ** 0.5
@@ -132,29 +160,29 @@ class Anatomy:
         return gains | ({roles.output.conv: 2.0} if roles.output else {})
 
     def _norm_places(self) -> list[tuple[tuple[Link, ...], tuple[Link, ...]]]:
-        """In front of all and behind the output: a norm that the block has is likely used."""
+        """Return the norms in front of everything and behind the output; places that use a norm come first."""
         single = [((norm,), ()) for norm in self.norms] + [((), (norm,)) for norm in self.norms]
         double = [((a,), (b,)) for a, b in itertools.permutations(self.norms, 2)]
         return [*double, *single, ((), ())]
 
     def _pool_places(self) -> list[tuple[tuple[Link, ...], tuple[Link, ...]]]:
-        """In front of key and value convolution and behind."""
+        """Return the pools in front of and behind the convolutions of key and value; places that use one come first."""
         pools = list(self.pools)
         if {"max_pool2d", "F.max_pool2d"} & self.hints:
             pools.insert(0, Link("max_pool2d(2)"))
         places = [((), (pool,)) for pool in pools] + [((pool,), ()) for pool in pools]
         return [*places, ((), ())]
 
-    @property
-    def scaled(self) -> tuple[bool, bool]:
-        """Whether it scales its scores by E ** -0.5: the likelier first."""
-        said = bool({0.5, -0.5, "sqrt", "rsqrt"} & self.hints) or isinstance(getattr(self.block, "scale", None), float)
-        use = getattr(self.block, "use_scale", None)
-        return (False, True) if use is False or not (said or use) else (True, False)
-
 
 def anatomy_of(block: nn.Module) -> Anatomy | None:
-    """None where it does not own query, key and value as convolutions of one map."""
+    """Find the parts of a module that an attention block could be made of.
+
+    Args:
+        block: any module.
+
+    Returns:
+        The parts; None if it does not own query, key and value as convolutions of one map.
+    """
     parts, norms, pools = [], [], []
     for path, child in _children(block):
         flat = any(isinstance(module, nn.Conv1d) for module in child.modules())
@@ -162,9 +190,9 @@ def anatomy_of(block: nn.Module) -> Anatomy | None:
             pools.append(Link(path))
         elif _is_norm(child):
             norms.append(Link(path))
-        elif (conv := _one_conv(child)) is not None:
+        elif (conv := _only_conv(child)) is not None:
             parts.append(OwnedConv(Link(path, flat), conv))
-    roles = sorted(_possible(parts), key=lambda roles: -sum(roles.named))
+    roles = sorted(_possible_roles(parts), key=lambda roles: -sum(roles.named))
     if not roles:
         return None
     inside = {id(p) for link in (*(part.link for part in parts), *norms) for p in _at(block, link).parameters()}
@@ -182,7 +210,7 @@ def anatomy_of(block: nn.Module) -> Anatomy | None:
 
 
 def _children(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    # Not named_children: one convolution may be both query and key.
+    # named_children() would skip the second name of a convolution that is both query and key.
     for name, child in block._modules.items():
         if child is None:
             continue
@@ -197,7 +225,7 @@ def _at(block: nn.Module, link: Link) -> nn.Module:
 
 
 def _is_norm(child: nn.Module) -> bool:
-    """Of torch, or of the user's own: with parameters, none of them a matrix of channels by channels."""
+    """Return whether a child is a norm, torch's or the user's own: its parameters are vectors, none is a matrix."""
     if isinstance(child, _NORMS):
         return True
     if any(is_lazy(p) for p in child.parameters()):
@@ -206,15 +234,16 @@ def _is_norm(child: nn.Module) -> bool:
     return bool(sizes) and all(count == longest > 1 for count, longest in sizes)
 
 
-def _one_conv(child: nn.Module) -> nn.Conv1d | nn.Conv2d | None:
+def _only_conv(child: nn.Module) -> nn.Conv1d | nn.Conv2d | None:
+    """Return the 1x1 convolution of a child that has one projecting layer and no other; else None."""
     convs = [m for m in child.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)]
     if len(convs) != 1 or not isinstance(convs[0], nn.Conv1d | nn.Conv2d):
         return None
     return convs[0] if set(convs[0].kernel_size) == {1} else None
 
 
-def _possible(parts: list[OwnedConv]) -> Iterator[Roles]:
-    """Every convolution has a place: one that is left over would belong to something else."""
+def _possible_roles(parts: list[OwnedConv]) -> Iterator[Roles]:
+    """Yield the assignments that use every convolution: one that is left over would belong to something else."""
     if len(parts) not in (3, 4):
         return
     for query, key, value, *rest in itertools.permutations(parts):
@@ -229,13 +258,14 @@ def _possible(parts: list[OwnedConv]) -> Iterator[Roles]:
 
 
 def _words(path: str) -> set[str]:
+    """Return the words in a path, and the roles that are named inside a longer word (`convquery`)."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", path).lower()
     words = set(re.findall(r"[a-z]+", name))
     return words | {known for known in ("query", "key", "value", "theta", "phi") if known in name}
 
 
 def _hints(block_class: type[nn.Module]) -> frozenset[object]:
-    """Names and numbers in the code of its methods."""
+    """Return the names and numbers in the code of a class's methods, `__init__` and `nn.Module`'s left out."""
     found: set[object] = set()
     for owner in block_class.__mro__[: block_class.__mro__.index(nn.Module)]:
         for method in vars(owner).values():

@@ -1,4 +1,4 @@
-"""`patch` and `unpatch`: a model's blocks, one after the other."""
+"""`patch` and `unpatch`: changing the attention blocks of a model, one after the other."""
 
 from __future__ import annotations
 
@@ -8,48 +8,49 @@ from torch import nn
 from attnprof.attention.blocks.base import AttentionBlock
 from attnprof.attention.strategy import Strategy, StrategyError, parse_strategy
 from attnprof.patching.anatomy import anatomy_of
-from attnprof.patching.lookalikes import reason_to_leave, sharded
+from attnprof.patching.lookalikes import is_sharded, reason_to_leave
+from attnprof.patching.not_recognised import NotRecognisedError
 from attnprof.patching.patch_report import LeftAlone, PatchReport
-from attnprof.patching.patched_block import PatchedBlock, changed_since, original_class
-from attnprof.patching.recognise import NotRecognisedError
-from attnprof.patching.swaps import Swap, own_block, restored, users_block
+from attnprof.patching.patched_block import PatchedBlock, original_class, was_changed_since
+from attnprof.patching.swaps import Swap, restore, swap_for_own_block, swap_for_users_block
 
 
 class PatchError(ValueError):
-    """Nothing was patched where something had to be, or what was given is no model; the message says why."""
+    """A model cannot be patched, or nothing in it was patched although something had to be; the message says why."""
 
 
 def patch(model: nn.Module, strategy: str = "sdpa-pad", *, prove: bool = True, strict: bool = False) -> PatchReport:
     """Compute the self-attention blocks of a model by another strategy, in place.
 
-    A block is found by its parts: 1x1 convolutions for query, key and value of one map. What it makes of them (SAGAN,
-    DANet's position attention, embedded-Gaussian non-local, and what is like them) is found by running it, with random
-    parameters in the place of its own, against each thing that it could mean: outputs, gradients and buffers must
-    agree, in training and in evaluation mode. The strategy is then held against the block in the same way.
+    A block is found by its parts: 1x1 convolutions for query, key and value of one map. What it computes from them
+    (SAGAN, DANet's position attention, embedded-Gaussian non-local, and blocks like them) is found by running it, with
+    random parameters in place of its own, and comparing it with each formula that it could be: outputs, gradients and
+    buffers must agree, in training and in evaluation mode. The strategy is then compared with the block in the same
+    way.
 
-    The model keeps its parameters, buffers, hooks and modes; a patched block stays an instance of its class, and can
+    The model keeps its parameters, buffers, hooks and modes. A patched block stays an instance of its class, and can
     be copied, saved with `torch.save` (attnprof is needed to load it) and moved as before. A block that returned its
-    attention map too returns None in its place where the strategy has none. Under autocast the output is in the dtype
-    of the input. The strategies but `naive` and `sdpa` have no double backward.
+    attention map too returns None in its place if the strategy has none. Under autocast the output is in the dtype
+    of the input. Strategies other than `naive` and `sdpa` have no double backward.
 
     Args:
-        model: of any kind; blocks of attnprof in it change their strategy. Patching again replaces the strategy.
-        strategy: see `attnprof.attention.COMPONENTS`. An approximate one is applied to blocks that are proven in their
-            plain form, and its error on the small random map is in the report.
-        prove: False takes blocks by the names of their parts, for a model on a device that computes nothing.
-        strict: whether to raise where no block was patched.
+        model: any model. Blocks of attnprof in it change their strategy. Patching again replaces the strategy.
+        strategy: a spelling; see `attnprof.attention.COMPONENTS`. An approximate strategy is applied to blocks that
+            are proven in their plain form, and its error on the small random map is in the report.
+        prove: False recognises blocks by the names of their parts, for a model on a device that computes nothing.
+        strict: whether to raise an error if no block was patched.
 
     Returns:
-        What was changed, and what looks like attention and was left alone, with the reasons.
+        The blocks that were changed, and the modules that look like attention and were left alone, with the reasons.
 
     Raises:
-        StrategyError: an unknown or impossible strategy, or one that would change the dtype of parameters.
-        PatchError: `model` is no module; or `strict` and nothing was patched.
+        StrategyError: the strategy is unknown or impossible, or would change the dtype of parameters.
+        PatchError: `model` is not a module; or `strict` is set and nothing was patched.
     """
     parsed = parse_strategy(strategy)
     if parsed.precision_name in ("fp16", "bf16"):
         raise StrategyError(
-            f"strategy {strategy!r}: {parsed.precision_name} changes the parameters' dtype and patch keeps them as "
+            f"strategy {strategy!r}: {parsed.precision_name} changes the dtype of parameters, and patch keeps them as "
             f"they are: use +amp"
         )
     if not isinstance(model, nn.Module):
@@ -57,7 +58,7 @@ def patch(model: nn.Module, strategy: str = "sdpa-pad", *, prove: bool = True, s
     walk = _ModelWalk(parsed, prove)
     with torch.inference_mode(False):
         walk.visit("", model)
-    # Only now, so that an interrupt finds all of the model patched or nothing.
+    # Applied only now, so that an interrupt finds either all of the model patched or nothing.
     for swap in walk.swaps:
         swap.apply()
     report = PatchReport(str(parsed), tuple(swap.change for swap in walk.swaps), tuple(walk.left))
@@ -69,6 +70,9 @@ def patch(model: nn.Module, strategy: str = "sdpa-pad", *, prove: bool = True, s
 def unpatch(model: nn.Module) -> tuple[str, ...]:
     """Give every patched block its own forward back, and attnprof's blocks their strategies.
 
+    Args:
+        model: the model that `patch` changed.
+
     Returns:
         The paths of the blocks that were patched; "" for the model itself.
 
@@ -76,28 +80,28 @@ def unpatch(model: nn.Module) -> tuple[str, ...]:
         PatchError: the class of a patched block was changed again since; nothing is restored.
     """
     for path, module in model.named_modules():
-        if changed_since(module):
+        if was_changed_since(module):
             raise PatchError(
                 f"{path or 'the model'} became a {type(module).__name__} after it was patched: undo that before unpatch"
             )
-    return tuple(path for path, module in model.named_modules() if restored(module))
+    return tuple(path for path, module in model.named_modules() if restore(module))
 
 
 class _ModelWalk:
-    """A walk through a model, which decides and changes nothing."""
+    """A walk through a model that decides what to swap and changes nothing."""
 
     def __init__(self, strategy: Strategy, prove: bool) -> None:
         self.strategy, self.prove = strategy, prove
         self.swaps: list[Swap] = []
         self.left: list[LeftAlone] = []
-        self._seen: set[int] = set()
+        self._visited: set[int] = set()
 
     def visit(self, path: str, module: nn.Module, in_shards: bool = False) -> None:
-        """A module and, unless it is a block, all that is in it."""
-        if id(module) in self._seen:
+        """Decide about a module and, unless it is a block, about everything in it."""
+        if id(module) in self._visited:
             return
-        self._seen.add(id(module))
-        in_shards = in_shards or sharded(module)
+        self._visited.add(id(module))
+        in_shards = in_shards or is_sharded(module)
         try:
             swap = self._swap_for(path, module, in_shards)
         except NotRecognisedError as error:
@@ -115,24 +119,24 @@ class _ModelWalk:
 
     def _swap_for(self, path: str, module: nn.Module, in_shards: bool) -> Swap | None:
         if isinstance(module, AttentionBlock):
-            _require_no_obstacle(module, in_shards)
-            return own_block(path, module, self.strategy, self.prove)
+            _require_swappable(module, in_shards)
+            return swap_for_own_block(path, module, self.strategy, self.prove)
         anatomy = None if isinstance(module, torch.jit.ScriptModule) else anatomy_of(module)
         if anatomy is not None:
-            _require_no_obstacle(module, in_shards)
-            return users_block(path, anatomy, self.strategy, self.prove)
+            _require_swappable(module, in_shards)
+            return swap_for_users_block(path, anatomy, self.strategy, self.prove)
         if reason := reason_to_leave(module):
             raise NotRecognisedError(reason, is_leaf=isinstance(module, torch.jit.ScriptModule))
         return None
 
 
-def _require_no_obstacle(block: nn.Module, in_shards: bool) -> None:
-    """Raises NotRecognisedError for a block that cannot be swapped, whatever it computes."""
+def _require_swappable(block: nn.Module, in_shards: bool) -> None:
+    """Raise NotRecognisedError for a block that cannot be swapped, whatever it computes."""
     if in_shards:
         raise NotRecognisedError("its parameters are sharded: patch the model before wrapping it")
-    if changed_since(block):
+    if was_changed_since(block):
         raise NotRecognisedError("its class was changed again after it was patched: undo that first")
     if "forward" in vars(block):
-        raise NotRecognisedError("its forward was replaced on the instance: patch before whatever does that")
+        raise NotRecognisedError("its forward was replaced on the instance: patch before that replacement")
     if getattr(block, "_compiled_call_impl", None) is not None:
-        raise NotRecognisedError("compiled in place: patch before calling .compile()")
+        raise NotRecognisedError("it is compiled in place: patch before calling .compile()")

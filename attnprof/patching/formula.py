@@ -1,4 +1,4 @@
-"""What a user's block computes, in terms of its own parts."""
+"""What a user's block computes, as a formula of its own parts."""
 
 from __future__ import annotations
 
@@ -21,40 +21,50 @@ _FUNCTIONS: dict[str, Projection] = {"max_pool2d(2)": partial(F.max_pool2d, kern
 
 @dataclass(frozen=True)
 class Link:
-    """One thing that is applied to a map.
+    """One operation that is applied to a map.
 
     Attributes:
-        path: of a module, seen from the block (`phi.0`); of a parameter of C elements, which multiplies the map's
-            channels; or one of the functions that blocks call, `max_pool2d(2)`.
+        path: the path of a module, seen from the block (`phi.0`); or of a parameter of C elements, which multiplies
+            the map's channels; or one of the functions that blocks call, `max_pool2d(2)`.
         flat: whether it works on the flattened map, (B, C, N), as a Conv1d does.
     """
 
     path: str
     flat: bool = False
 
-    def of(self, block: nn.Module) -> Projection:
-        """The module itself where it takes a map, so that a plain convolution is known as one."""
+    def find_in(self, block: nn.Module) -> Projection:
+        """Return the operation, with the parameters of this block.
+
+        It is the module itself if that takes a map, so that strategies can tell a plain convolution.
+        """
         if self.path in _FUNCTIONS:
             return _FUNCTIONS[self.path]
-        # Not get_submodule: the replicas of DataParallel hold their parts otherwise.
+        # get_submodule would fail on the replicas of DataParallel, which do not register their parts.
         part: nn.Module | Tensor = attrgetter(self.path)(block)
         if isinstance(part, Tensor):
             return partial(torch.mul, part.reshape(-1, 1, 1))
-        return _OnFlatMap(part) if self.flat else part
+        return _FlatMapProjection(part) if self.flat else part
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A block's parts by their places in its formula:
+    """A block's parts by their places in what it computes.
 
         out = weight * output(value(x') softmax(scale * query(x')^T key(x'))^T) + x,    x' = before(x)
 
-    It holds paths and no modules, so that it is true of copies of the block too.
+    It holds paths and no modules, so that it applies to copies of the block too.
 
     Attributes:
-        in_channels, reduced, value_channels: C, E and D.
+        in_channels: C.
+        reduced: E, the channels of query and key.
+        value_channels: D.
+        query: the operations that make the query, in order.
+        key: likewise for the key.
+        value: likewise for the value.
+        output: likewise for the output; empty if D = C and nothing follows the attention.
+        before: the operations that query, key and value have in common, first of all (a norm).
+        scale: the factor of the scores.
         weight: the path of gamma, a parameter of one element; "" for none.
-        output: empty where D = C and nothing follows the attention.
         skips: whether x is added.
     """
 
@@ -73,10 +83,16 @@ class Formula:
     def attend(
         self, block: nn.Module, x: Tensor, strategy: Strategy, implementation: Callable[..., AttentionOutput]
     ) -> AttentionOutput:
-        """The block's output and attention map, computed by a strategy; (B, C, H, W) each way.
+        """Compute the formula by a strategy.
 
         Args:
-            implementation: the strategy's, found beforehand: an import has no place in a compiled forward.
+            block: the block whose parts are used.
+            x: the map, (B, C, H, W).
+            strategy: how to compute it.
+            implementation: the strategy's function. It is found beforehand because a compiled forward cannot import.
+
+        Returns:
+            The output (B, C, H, W), and the attention map (B, N, M) if the strategy has one, else None.
         """
 
         def attend(x: Tensor) -> AttentionOutput:
@@ -85,27 +101,27 @@ class Formula:
         return run_attention(strategy, attend, x)
 
     def _projections(self, block: nn.Module, x: Tensor, pool: int) -> Projections:
-        before = [_Once(_chained(self.before, block))] if self.before else []
+        before = [_SharedProjection(_chain(self.before, block))] if self.before else []
         scaled = [partial(_times, self.scale)] if self.scale != 1 else []
         gamma = attrgetter(self.weight)(block) if self.weight else None
         return Projections(
             x,
-            _chained(self.query, block, before, scaled),
-            _chained(self.key, block, before),
-            _chained(self.value, block, before),
+            _chain(self.query, block, before, scaled),
+            _chain(self.key, block, before),
+            _chain(self.value, block, before),
             gamma=gamma.reshape(1) if gamma is not None and gamma.dim() > 1 else gamma,
             reduced=self.reduced,
             value_channels=self.value_channels,
-            output=_chained(self.output, block) if self.output else None,
+            output=_chain(self.output, block) if self.output else None,
             pool=pool,
             skips=self.skips,
         )
 
 
-def _chained(
+def _chain(
     links: tuple[Link, ...], block: nn.Module, first: list[Any] | None = None, last: list[Any] | None = None
 ) -> Projection:
-    projections: list[Projection] = [*(first or ()), *(link.of(block) for link in links), *(last or ())]
+    projections: list[Projection] = [*(first or ()), *(link.find_in(block) for link in links), *(last or ())]
     return projections[0] if len(projections) == 1 else chain(*projections)
 
 
@@ -113,7 +129,9 @@ def _times(factor: float, x: Tensor) -> Tensor:
     return factor * x
 
 
-class _OnFlatMap:
+class _FlatMapProjection:
+    """A module on flattened maps (B, C, N), as a projection of maps (B, C, H, W)."""
+
     def __init__(self, module: nn.Module) -> None:
         self.module = module
 
@@ -122,14 +140,14 @@ class _OnFlatMap:
         return flat.view(*flat.shape[:2], *x.shape[2:])
 
 
-class _Once:
-    """Query, key and value start from one map: a norm in front runs once, as its running statistics want it."""
+class _SharedProjection:
+    """A projection that runs once for query, key and value: a norm in front must update its statistics only once."""
 
     def __init__(self, projection: Projection) -> None:
         self.projection = projection
-        self.seen: tuple[Tensor, Tensor] | None = None
+        self.latest: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.seen is None or self.seen[0] is not x:
-            self.seen = x, self.projection(x)
-        return self.seen[1]
+        if self.latest is None or self.latest[0] is not x:
+            self.latest = x, self.projection(x)
+        return self.latest[1]

@@ -1,4 +1,8 @@
-"""Modules that look like attention and are known to be no block that could be patched."""
+"""Modules that look like attention but cannot be patched, and the reasons.
+
+What is checked: torch's own and others' attention over tokens, a fused projection, volumes, convolutions that are not
+1x1, scripted code, and attention over channels (found by running it).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,9 @@ from torch import nn
 from attnprof.patching.observed_ops import OpObserver
 from attnprof.patching.rehearsal import Rehearsal
 
-_TOKENS = "attention over tokens, not a 2-D block: torch's own scaled_dot_product_attention serves it"
-_VOLUMES = "its convolutions are of volumes: not a 2-D block"
-# The first letter of what a role is called, and the roles in one block.
+_TOKENS = "attention over tokens, not a 2-D block: use torch's own scaled_dot_product_attention for it"
+_VOLUMES = "its convolutions are 3-D: not a 2-D block"
+# A child's name that contains the name of a role. The roles of one block are distinguished by their first letters.
 _ROLE = re.compile(r"(^|_)(query|key|value|theta|phi|g|q|k|v)(conv\d*)?\d*($|_)")
 _TRIPLES = ({"q", "k", "v"}, {"t", "p", "g"})
 _FUSED = re.compile(r"(^|_)(to_)?qkv($|_|\d)")
@@ -20,20 +24,28 @@ _CHANNELS, _HEIGHT, _WIDTH = 8, 6, 5
 
 
 def reason_to_leave(module: nn.Module) -> str:
-    """Why a module that is attention, or may be, is none of ours; "" for one that is not like it."""
+    """Return why a module that is or may be attention is left alone; "" for a module that does not look like it.
+
+    Args:
+        module: one that `anatomy_of` finds no parts in, patched or not.
+    """
     if isinstance(module, torch.jit.ScriptModule):
-        return "scripted, its code is fixed: patch the model before scripting it" if _scripted_softmax(module) else ""
+        return (
+            "it is scripted, so its code is fixed: patch the model before scripting it"
+            if _scripted_softmax(module)
+            else ""
+        )
     if _attends_over_channels(module):
         return "channel attention, C x C: nothing of size N x N to save"
-    return _of_other_projections(module)
+    return _reason_by_projections(module)
 
 
-def sharded(module: nn.Module) -> bool:
-    """Whether it holds parts of parameters only, as FSDP does: no block under it can run by itself."""
+def is_sharded(module: nn.Module) -> bool:
+    """Return whether a module holds only parts of its parameters, as FSDP does: no block in it can run by itself."""
     return any("FullyShardedDataParallel" in c.__name__ or c.__name__ == "FSDPModule" for c in type(module).__mro__)
 
 
-def _of_other_projections(module: nn.Module) -> str:
+def _reason_by_projections(module: nn.Module) -> str:
     kinds = {name: _kind(child) for name, child in module.named_children()}
     linears, volumes, convs = (
         [name for name, kind in kinds.items() if kind in of]
@@ -47,12 +59,12 @@ def _of_other_projections(module: nn.Module) -> str:
     if _names_all(volumes):
         return _VOLUMES
     if _names_all(convs):
-        return f"its convolutions are not 1x1 ones of one map, or not 3 or 4: {', '.join(convs)}"
+        return f"its convolutions are not three or four 1x1 convolutions of one map: {', '.join(convs)}"
     return ""
 
 
 def _kind(child: nn.Module) -> type[nn.Module]:
-    """What projects in it, where that is one layer."""
+    """Return the type of the one layer in a child that projects; nn.Module if there is none or more than one."""
     layers = [m for m in child.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
     if len(layers) != 1:
         return nn.Module
@@ -60,7 +72,7 @@ def _kind(child: nn.Module) -> type[nn.Module]:
 
 
 def _names_all(names: list[str]) -> bool:
-    """Whether query, key and value are among them."""
+    """Return whether the names include query, key and value, under any of their usual names."""
     found = {match[2][0] for name in names if (match := _ROLE.search(name.lower()))}
     return any(triple <= found for triple in _TRIPLES)
 
@@ -70,7 +82,7 @@ def _scripted_softmax(module: torch.jit.ScriptModule) -> bool:
 
 
 def _attends_over_channels(module: nn.Module) -> bool:
-    """Nothing but a weight, as DANet's and CBAM's relatives have it, and a softmax over channels."""
+    """Return whether a module has one weight and takes a softmax over channels, as DANet's channel attention does."""
     parameters = list(module.parameters())
     if len(parameters) != 1 or parameters[0].shape.numel() != 1:
         return False

@@ -1,4 +1,4 @@
-"""What a forward does, watched operation by operation."""
+"""What a forward does, observed operation by operation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class OpObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Of what is or is not attention.
+    """A watch over a forward for the operations that reveal attention; active inside its `with`.
 
     Attributes:
-        softmaxes: the shapes that a softmax was taken of; () where it is inside a fused kernel.
-        products: whether a square of the positions was multiplied out.
+        softmaxes: the shapes of the tensors that a softmax was taken of; () for one inside a fused kernel.
+        products: whether a matrix product had a result of positions x positions.
         dropout: whether anything was drawn at random.
     """
 
     def __init__(self, positions: int) -> None:
+        """Prepare for a map of this many positions, H * W."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._positions = positions
         self.softmaxes: list[tuple[int, ...]] = []
@@ -25,10 +26,11 @@ class OpObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @property
     def attends(self) -> bool:
-        """Whether it looks like attention over positions, whatever it does with the scores."""
+        """Whether the forward looks like attention over positions, whatever it does with the scores."""
         return bool(self.softmaxes) or self.products
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and note what it was."""
         found = func(*args, **(kwargs or {}))
         name = str(func)
         if "attention" in name:  # torch's fused kernels, and those of other packages

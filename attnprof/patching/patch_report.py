@@ -13,14 +13,14 @@ class Change:
     """A block that is computed by another strategy from now on.
 
     Attributes:
-        path: as `model.get_submodule` takes it; "" for the model itself.
-        kind: what it is, with its channels.
-        strategy: its canonical spelling.
-        error: largest difference of the outputs, in training and in evaluation mode, over the largest entry of the
-            attention term; None where nothing was proven.
-        grad_error: of the gradients of input and parameters likewise, each over its own largest entry.
-        tolerance: what the two must not exceed; None for an approximate strategy, which may differ.
-        proven: whether the block ran and agreed: for an approximate strategy, in its plain form.
+        path: the block's path as `model.get_submodule` takes it; "" for the model itself.
+        kind: what kind of block it is, with its channels.
+        strategy: the strategy's canonical spelling.
+        error: largest difference between the outputs, in training and in evaluation mode, relative to the largest entry
+            of the attention term; None if nothing was proven.
+        grad_error: likewise for the gradients of input and parameters, each relative to its own largest entry.
+        tolerance: the limit for both errors; None for an approximate strategy, which may differ.
+        proven: whether the block ran and agreed; for an approximate strategy, in its plain form.
         note: what else is different from now on; "" for nothing.
     """
 
@@ -34,24 +34,25 @@ class Change:
     note: str = ""
 
     def __str__(self) -> str:
+        """Return the change as one line."""
         parts = [f"{self.path or '(the model)'}: {self.kind}", *([self.note] if self.note else []), self._proof()]
         return "; ".join(parts)
 
     def _proof(self) -> str:
         if not self.proven:
-            return "not proven, taken by its names"
-        errors = f"error {self.error:.0e}, of gradients {self.grad_error:.0e}"
-        return f"{errors}, {self.tolerance:.0e} allowed" if self.tolerance else f"approximate: {errors}"
+            return "not proven: recognised by its names"
+        errors = f"output error {self.error:.0e}, gradient error {self.grad_error:.0e}"
+        return f"{errors} (up to {self.tolerance:.0e} allowed)" if self.tolerance else f"approximate: {errors}"
 
 
 @dataclass(frozen=True)
 class LeftAlone:
-    """A module that looks like attention and stays as it is.
+    """A module that looks like attention and was not changed.
 
     Attributes:
-        path: as `model.get_submodule` takes it; "" for the model itself.
-        kind: its class.
-        reason: why.
+        path: the module's path as `model.get_submodule` takes it; "" for the model itself.
+        kind: the name of its class.
+        reason: why it was left alone.
     """
 
     path: str
@@ -61,12 +62,12 @@ class LeftAlone:
 
 @dataclass(frozen=True)
 class PatchReport:
-    """What `patch` did; `str()` says it in a few lines of 80 columns.
+    """What `patch` did; `str()` gives it as a few lines of 80 columns.
 
     Attributes:
-        strategy: its canonical spelling.
-        changed: in the model's order.
-        left: likewise; modules that do not look like attention are not among them.
+        strategy: the strategy's canonical spelling.
+        changed: the blocks that were patched, in the model's order.
+        left: the modules that look like attention and were left alone, in the model's order.
     """
 
     strategy: str
@@ -74,8 +75,9 @@ class PatchReport:
     left: tuple[LeftAlone, ...]
 
     def __str__(self) -> str:
+        """Return the report as lines of at most 80 columns; modules left for the same reason share a line."""
         lines = [f"{_blocks(len(self.changed))} patched with {self.strategy}{':' if self.changed else '.'}"]
-        lines += [_indented(str(change)) for change in self.changed]
+        lines += [_indent(str(change)) for change in self.changed]
         grouped: dict[tuple[str, str], list[str]] = {}
         for each in self.left:
             grouped.setdefault((each.kind, each.reason), []).append(each.path or "(the model)")
@@ -83,9 +85,9 @@ class PatchReport:
             lines.append("Left alone:")
         for (kind, reason), paths in grouped.items():
             which = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-            lines.append(_indented(f"{which}: {kind}: {reason}"))
+            lines.append(_indent(f"{which}: {kind}: {reason}"))
         if not self.changed and not self.left:
-            lines.append("Nothing in the model looks like attention over a map's positions.")
+            lines.append("Nothing in the model looks like attention over the positions of a map.")
         return "\n".join(lines)
 
 
@@ -93,5 +95,5 @@ def _blocks(count: int) -> str:
     return "No block" if count == 0 else "1 block" if count == 1 else f"{count} blocks"
 
 
-def _indented(text: str) -> str:
+def _indent(text: str) -> str:
     return textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)

@@ -1,4 +1,8 @@
-"""A user's block with another forward: its class changes, and nothing else of it."""
+"""A user's block with another forward: its class changes, and nothing else.
+
+This is the change that `patch` makes in your model: `block.__class__` becomes a subclass of the block's own class that
+is made on the fly. `unpatch` puts the original class back.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,12 @@ from attnprof.patching.signature import ForwardSignature, ReturnForm, forward_si
 
 @dataclass(frozen=True)
 class PatchSpec:
-    """All that a patched class knows beyond the user's own.
+    """Everything that a patched class knows beyond the user's own.
 
     Attributes:
         formula: what the block computes.
-        strategy: how.
-        returned: the form of what it hands back, without and with its map being asked for.
+        strategy: how it is computed.
+        returned: the form of what it returns, first without asking for its map, then with asking.
     """
 
     formula: Formula
@@ -32,11 +36,10 @@ class PatchSpec:
 
 
 class PatchedBlock(nn.Module):
-    """Goes in front of the user's class in the class of a patched block.
+    """A mixin that stands in front of the user's class in the class of a patched block.
 
-    Instances hold nothing of it: `state_dict`, hooks, `.to()`, copies and replicas work on what the user's class put
-    there. Only how an instance is rebuilt, by `copy` and `pickle`, has to be said, since the class has no name to be
-    imported by.
+    Instances hold nothing from it: `state_dict`, hooks, `.to()`, copies and replicas work on what the user's class put
+    there. Only `copy` and `pickle` need help to rebuild an instance, since its class cannot be imported by a name.
     """
 
     patch_spec: ClassVar[PatchSpec]
@@ -45,29 +48,38 @@ class PatchedBlock(nn.Module):
     original: ClassVar[type[Any]]
 
     def __init_subclass__(cls) -> None:
-        """No registry of the user's takes a patched class for one more of theirs."""
+        """Keep patched classes out of any registry that the user's class makes of its subclasses."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As the user's, of a map (B, C, H, W); None for the attention map where the strategy has none.
+        """Compute what the user's forward computes, from the same arguments.
+
+        Args:
+            *args: the map (B, C, H, W) first.
+            **kwargs: others that the user's forward takes.
+
+        Returns:
+            What the user's forward returns; None in place of the attention map if the strategy has none.
 
         Raises:
-            TypeError: an argument that only the user's forward heeds.
+            TypeError: an argument is one that only the user's forward supports.
             ValueError: the map is not of (B, C, H, W).
         """
         x, with_map = self.forward_signature.read(args, kwargs)
         if x.dim() != 4 or x.shape[1] != self.patch_spec.formula.in_channels:
             raise ValueError(
                 f"a patched block takes maps of shape (B, {self.patch_spec.formula.in_channels}, H, W), got "
-                f"{tuple(x.shape)}: call attnprof.unpatch(model) for others"
+                f"{tuple(x.shape)}: call attnprof.unpatch(model) first if you need others"
             )
         out, attention = self.patch_spec.formula.attend(self, x, self.patch_spec.strategy, self.implementation)
         return self.patch_spec.returned[with_map].pack(out, attention)
 
     def extra_repr(self) -> str:
+        """Return the user's own text and the strategy."""
         own: str = super().extra_repr()  # type: ignore[misc]
         return ", ".join(filter(None, (own, f"strategy={str(self.patch_spec.strategy)!r}")))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
+        """Describe the instance as one of the user's class that is patched again after it is rebuilt."""
         make, args, *rest = super().__reduce_ex__(protocol)  # type: ignore[misc,str-unpack]
         args = tuple(self.original if arg is type(self) else arg for arg in args)
         return (_rebuild, (make, args, self.patch_spec), *rest)
@@ -75,7 +87,11 @@ class PatchedBlock(nn.Module):
 
 @cache
 def patched_class(original: type[Any], spec: PatchSpec) -> type[Any]:
-    """The one class for blocks of a class that mean the same.
+    """Return the one patched class for blocks of a class that compute the same.
+
+    Args:
+        original: the user's class.
+        spec: what the patched class computes, and how.
 
     Raises:
         TypeError: the user's class allows no subclass.
@@ -95,12 +111,12 @@ def patched_class(original: type[Any], spec: PatchSpec) -> type[Any]:
 
 
 def original_class(block: nn.Module) -> Any:
-    """The user's own class, patched or not; a type, which mypy does not take for hashable."""
+    """Return the user's own class of a block, patched or not (a type, which mypy does not take for hashable)."""
     return type(block).original if isinstance(block, PatchedBlock) else type(block)
 
 
-def changed_since(block: nn.Module) -> bool:
-    """Whether something else made a subclass of the patched class, as FSDP and parametrizations do."""
+def was_changed_since(block: nn.Module) -> bool:
+    """Return whether something else made a subclass of the patched class, as FSDP and parametrizations do."""
     return isinstance(block, PatchedBlock) and "patch_spec" not in vars(type(block))
 
 

@@ -1,4 +1,8 @@
-"""Running a user's block on parameters that tell, and leaving it as it was."""
+"""Running a user's block on stand-in parameters, and leaving it as it was.
+
+What is replaced during a rehearsal, and restored at its end, whatever happens: the attributes, parameters, buffers and
+classes of the block's modules, and the state of torch's random generators (the CPU's and the block's device's).
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,13 @@ _SETTLING_RUNS = 10
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one run gave.
+    """The outcome of one run of a block.
 
     Attributes:
-        result: as the block returned it.
-        gradients: of x and of each parameter, of a random projection of the output; empty where not asked for.
-        state: the block's buffers, its parameters that no gradient moves, and its input, after the run.
+        result: what the block returned.
+        gradients: the gradients of a random projection of the output, for x and for each parameter; empty if not
+            asked for.
+        state: the block's buffers, its parameters without gradients, and its input, after the run.
     """
 
     result: Any
@@ -35,53 +40,60 @@ class RunResult:
 
 
 class Rehearsal:
-    """A block whose parameters and buffers are stand-ins, for the length of a `with`.
+    """A block whose parameters and buffers are replaced by stand-ins, for the length of a `with`.
 
-    A new block's gamma is zero, and so is the weight of a norm behind its output convolution: on those anything
-    agrees with it. The stand-ins are random where it matters and keep what a spectral norm has learnt of its weight.
-    The user's own tensors are never written to: the stand-ins take their places in the modules, each run begins with
-    the same ones, and at the end all modules have their attributes back, whatever happened.
+    A new block's gamma is zero, and so is the weight of a norm behind its output convolution: with those, any formula
+    agrees with the block. The stand-ins are random and keep what a spectral norm has learnt about its weight. The
+    user's own tensors are never written to: the stand-ins take their places in the modules, each run begins with the
+    same stand-ins, and at the end all modules have their attributes back, whatever happened.
 
-    Lists and dicts that are attributes are shallow copies during a run; what a forward changes deeper is not undone.
+    Lists and dicts that are attributes are shallow copies during a run; changes deeper inside them are not undone.
 
-    Args:
-        block: the user's.
-        gains: by a parameter's owner, what its outputs are scaled to on an input of ones' variance.
-        dtype: of all that is floating-point; None: each tensor has its own.
-
-    Raises:
-        TypeError: the device does not have the dtype.
+    Attributes:
+        block: the user's block.
     """
 
     def __init__(self, block: nn.Module, gains: Mapping[nn.Module, float], dtype: torch.dtype | None = None) -> None:
+        """Prepare the stand-ins; nothing is replaced before the first run.
+
+        Args:
+            block: the user's block.
+            gains: for the owner of a weight, the standard deviation of its outputs on an input of unit variance.
+            dtype: the dtype of all floating-point stand-ins; None: each has that of the tensor that it replaces.
+
+        Raises:
+            TypeError: the device does not have the dtype.
+        """
         self.block, self._dtype = block, dtype
-        self._put: dict[nn.Module, dict[str, Any]] = {}
+        self._stand_ins: dict[nn.Module, dict[str, Any]] = {}
         self._modules = list(block.modules())
         self._attributes = [dict(vars(module)) for module in self._modules]
         self._classes = [type(module) for module in self._modules]
         self._generator = torch.Generator("cpu").manual_seed(_SEED)
         gain_of = {id(p): gain for owner, gain in gains.items() for p in owner.parameters()}
         self._values = {
-            id(p): self._cast(self._telling(name, p.detach(), gain_of.get(id(p), 1.0)))
+            id(p): self._cast(self._stand_in_value(name, p.detach(), gain_of.get(id(p), 1.0)))
             for name, p in block.named_parameters()
         }
-        # Frozen ones too: they may be trained later. The vectors of a spectral norm never are.
+        # Frozen parameters have gradients here too: they may be trained later. A spectral norm's vectors never are.
         self._trained = {
             id(p) for name, p in block.named_parameters()
             if p.is_floating_point() and not name.endswith(_SPECTRAL_VECTORS)
         }  # fmt: skip
         self._named_buffers = list(block.named_buffers())
         self._buffers = {
-            id(b): self._cast(self._telling_statistic(name, b.detach())) for name, b in self._named_buffers
+            id(b): self._cast(self._stand_in_statistic(name, b.detach())) for name, b in self._named_buffers
         }
         self._rng = _RandomState(next(block.parameters()).device)
 
     def __enter__(self) -> Rehearsal:
+        """Begin."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Give all modules and random generators back what they had."""
         for module, attributes, its_class in zip(self._modules, self._attributes, self._classes, strict=True):
-            # Never empty in between: an interrupt may come at any line.
+            # Updated first, so that a module is never empty: an interrupt may come at any line.
             vars(module).update(attributes)
             for name in set(vars(module)) - set(attributes):
                 del vars(module)[name]
@@ -90,7 +102,7 @@ class Rehearsal:
         self._rng.restore()
 
     def map_of(self, *shape: int) -> Tensor:
-        """A random map for the block, in the dtype of its stand-ins and on its device."""
+        """Return a random map of a shape (B, C, H, W), in the dtype of the stand-ins and on the block's device."""
         like = next(p for p in self.block.parameters() if p.is_floating_point())
         return self._noise(torch.empty(shape, dtype=self._dtype or like.dtype, device=like.device))
 
@@ -102,18 +114,22 @@ class Rehearsal:
         training: bool | None = None,
         output_of: Callable[[Any], Tensor] | None = None,
     ) -> RunResult:
-        """Run from the same state as any other run.
+        """Run a forward, from the same state as every other run.
 
         Args:
-            forward: what to run on (a copy of) x.
-            training: the mode of all modules; None: each has its own.
-            output_of: finds the output in what forward returns; given, gradients are taken too.
+            forward: what to run, on a copy of x.
+            x: the map, (B, C, H, W).
+            training: the mode of all modules; None: each keeps its own.
+            output_of: finds the output in what forward returns. If given, gradients are computed too.
+
+        Returns:
+            What the block returned, and what it left behind.
         """
         leaves = self._stand_in(training)
         self._rng.restore()
         leaf = x.clone().requires_grad_()
         with torch.set_grad_enabled(output_of is not None), _no_autocast(x.device.type):
-            # A block may work in place on its input, as no leaf allows.
+            # Not the leaf itself: a block may work in place on its input, which autograd forbids on a leaf.
             given = leaf + 0
             result = forward(given)
             if output_of is None:
@@ -133,9 +149,14 @@ class Rehearsal:
         return RunResult(result, gradients, moved | {"input": given.detach()})
 
     def settle(self, forward: Callable[[Tensor], Any], x: Tensor) -> None:
-        """Let spectral norms find the norms of the stand-ins, as a few steps of training do.
+        """Let spectral norms find the norms of the stand-ins, as a few steps of training would.
 
-        In evaluation mode one that never ran divides by a product of random vectors, which may be next to nothing.
+        In evaluation mode, a spectral norm that never ran divides by a product of random vectors, which may be close
+        to zero.
+
+        Args:
+            forward: the block's own.
+            x: the map, (B, C, H, W).
         """
         moving = [(name, id(b)) for name, b in self._named_buffers if not name.endswith(_STATISTICS)]
         for _ in range(_SETTLING_RUNS if moving else 0):
@@ -144,20 +165,20 @@ class Rehearsal:
             self._buffers |= {key: now[name].detach().clone() for name, key in moving}
 
     def kept(self) -> tuple[str, ...]:
-        """Attributes of the block that hold tensors of the last run."""
+        """Return the names of the block's attributes that hold tensors of the last run."""
         return tuple(
             name for name, value in vars(self.block).items()
-            if isinstance(value, Tensor) and value is not self._put[self.block].get(name)
+            if isinstance(value, Tensor) and value is not self._stand_ins[self.block].get(name)
         )  # fmt: skip
 
     def _stand_in(self, training: bool | None) -> dict[str, nn.Parameter]:
-        """Puts fresh stand-ins in; those that have gradients, by name."""
+        """Put fresh stand-ins into the modules; return those that have gradients, by name."""
         parameters = {
             key: nn.Parameter(value.clone(), requires_grad=key in self._trained) for key, value in self._values.items()
         }
         buffers = {key: value.clone() for key, value in self._buffers.items()}
         for module, attributes in zip(self._modules, self._attributes, strict=True):
-            own = {name: self._unshared(value) for name, value in attributes.items() if name not in _MODULE_DICTS}
+            own = {name: self._copy_or_cast(value) for name, value in attributes.items() if name not in _MODULE_DICTS}
             own["_modules"] = attributes["_modules"].copy()
             own["_parameters"] = {
                 name: p if p is None else parameters[id(p)] for name, p in attributes["_parameters"].items()
@@ -167,7 +188,7 @@ class Rehearsal:
             }  # fmt: skip
             if training is not None:
                 own["training"] = training
-            self._put[module] = own
+            self._stand_ins[module] = own
             vars(module).update(own)
             for name in set(vars(module)) - set(own):
                 del vars(module)[name]
@@ -176,28 +197,28 @@ class Rehearsal:
     def _cast(self, value: Tensor) -> Tensor:
         return value.to(self._dtype) if self._dtype is not None and value.is_floating_point() else value
 
-    def _unshared(self, value: Any) -> Any:
+    def _copy_or_cast(self, value: Any) -> Any:
         if isinstance(value, Tensor):
             return self._cast(value)
         return copy.copy(value) if type(value) in (list, dict) else value
 
-    def _telling(self, name: str, value: Tensor, gain: float) -> Tensor:
-        """Values of which each part of the block shows in its output."""
+    def _stand_in_value(self, name: str, value: Tensor, gain: float) -> Tensor:
+        """Return values with which each part of the block has a visible effect on its output."""
         if not value.is_floating_point() or value.is_meta or name.endswith(_SPECTRAL_VECTORS):
             return value
         if value.numel() == 1:
-            # The attention term must not drown in x, in half precision least of all.
+            # Between 2 and 3: the attention term must not be small beside x, above all in half precision.
             return value.new_full(value.shape, float(2 + torch.rand((), generator=self._generator, device="cpu")))
         rms = value.float().square().mean().sqrt().item()
         if value.numel() == max(value.shape):
             held = value.float() * (0.5 / max(rms, 0.5)) if rms < float("inf") else torch.zeros_like(value)
             return held.to(value.dtype) + 0.3 * self._noise(value)
-        # Half of it its own, in direction, for a spectral norm whose vectors fit it.
+        # The weight's own direction is kept in part, for a spectral norm whose vectors fit it.
         unit = value.float() / rms if 0 < rms < float("inf") else torch.zeros_like(value, dtype=torch.float32)
         mixed: Tensor = (unit + 0.5 * self._noise(value).float()) * gain / (1.25 * value[0].numel()) ** 0.5
         return mixed.to(value.dtype)
 
-    def _telling_statistic(self, name: str, value: Tensor) -> Tensor:
+    def _stand_in_statistic(self, name: str, value: Tensor) -> Tensor:
         if name.endswith("running_mean"):
             return 0.2 * self._noise(value)
         if name.endswith("running_var"):
@@ -210,7 +231,7 @@ class Rehearsal:
 
 
 class _RandomState:
-    """The generators that a block on a device draws from; setting a seed instead would reach those of all devices."""
+    """The state of the generators that a block draws from: the CPU's and its device's (a seed would set them all)."""
 
     def __init__(self, device: torch.device) -> None:
         self._cpu = torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""How a user's block is called, and what it hands back."""
+"""How a user's block is called, and the form of what it returns."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class NotOneMapError(Exception):
-    """A block is not called with one map, or does not return one; the message says how."""
+    """A block is not called with one map, or does not return one; the message says what it does instead."""
 
 
 @dataclass(frozen=True)
 class ForwardSignature:
-    """The signature of a block's forward.
+    """The arguments of a block's forward, and what a patched block makes of them.
 
     Attributes:
-        signature: without `self`.
+        signature: the arguments without `self`.
         first: the name of the map's argument.
         asks_map: the name of the argument that asks for the attention map too; "" for none.
         ignored: arguments that forward never reads.
@@ -37,7 +37,16 @@ class ForwardSignature:
     ignored: frozenset[str]
 
     def call(self, forward: Callable[..., Any], x: Tensor, with_map: bool) -> Any:
-        """Call as a user would; what is required but never read is None."""
+        """Call a forward as a user would; arguments that are required but never read are None.
+
+        Args:
+            forward: the block's own, or another of its signature.
+            x: the map, (B, C, H, W).
+            with_map: the value for `asks_map`, if there is one.
+
+        Returns:
+            What forward returns.
+        """
         others: dict[str, Any] = {
             name: None
             for name, parameter in self.signature.parameters.items()
@@ -48,13 +57,20 @@ class ForwardSignature:
         return forward(x, **others)
 
     def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, bool]:
-        """The map, and whether the attention map is asked for.
+        """Find the map among the arguments of a call.
+
+        Args:
+            args: the call's positional arguments.
+            kwargs: the call's keyword arguments.
+
+        Returns:
+            The map, and whether the attention map is asked for.
 
         Raises:
-            TypeError: an argument that the block does not have, or one that only the block's own forward heeds.
+            TypeError: an argument is one that the block does not have, or that only the block's own forward supports.
         """
         if len(args) == 1 and not kwargs:
-            return args[0], self.by_default
+            return args[0], self.maps_by_default
         given = self.signature.bind(*args, **kwargs).arguments
         for name, value in given.items():
             parameter = self.signature.parameters[name]
@@ -66,22 +82,25 @@ class ForwardSignature:
             elif value is parameter.default or (type(value) is type(parameter.default) and value == parameter.default):
                 continue
             raise TypeError(
-                f"a patched block does not heed {name}={value!r}: call attnprof.unpatch(model) where you need it"
+                f"a patched block does not support {name}={value!r}: call attnprof.unpatch(model) first if you need it"
             )
-        return given[self.first], bool(given.get(self.asks_map, self.by_default))
+        return given[self.first], bool(given.get(self.asks_map, self.maps_by_default))
 
     @property
-    def by_default(self) -> bool:
-        """Whether the attention map is returned without being asked for by an argument."""
+    def maps_by_default(self) -> bool:
+        """Whether the block returns its attention map if the argument that asks for it is not given."""
         return bool(self.asks_map and self.signature.parameters[self.asks_map].default)
 
 
 @cache
 def forward_signature(block_class: type[Any]) -> ForwardSignature:
-    """From the class's forward.
+    """Read the signature of a class's forward from its code.
+
+    Args:
+        block_class: the user's class.
 
     Raises:
-        NotOneMapError: it reads more arguments than a map, without a default.
+        NotOneMapError: forward does not begin with a map, or needs other arguments too.
     """
     forward = inspect.unwrap(block_class.forward)
     try:
@@ -106,24 +125,25 @@ def forward_signature(block_class: type[Any]) -> ForwardSignature:
 
 
 def _names_read(forward: Callable[..., Any]) -> set[str]:
+    """Return the names that the code of a function reads."""
     names: set[str] = set()
     for instruction in dis.get_instructions(forward):
         if "LOAD" in instruction.opname:
             # One instruction may load two names (LOAD_FAST_LOAD_FAST, Python 3.13).
             names |= set(instruction.argval) if isinstance(instruction.argval, tuple) else {str(instruction.argval)}
-    # Code that takes all its names at once reads all.
+    # Code that calls `locals()` reads all its arguments.
     return names | set(inspect.signature(forward).parameters) if "locals" in names else names
 
 
 @dataclass(frozen=True)
 class ReturnForm:
-    """The form of what a block hands back.
+    """The form of what a block returns.
 
     Attributes:
-        order: of output and attention map.
-        kind: of the pair.
-        columns: whether the map's columns are the queries, (B, M, N).
-        without: whether there is None in the map's place, whatever the strategy.
+        order: whether it returns its output alone, or a pair with the attention map, in which order.
+        kind: the type of the pair.
+        columns: whether the map's columns are the queries, (B, M, N); its rows are if not, (B, N, M).
+        without: whether there is None in place of the map, whatever the strategy.
     """
 
     order: Literal["out", "out, map", "map, out"] = "out"
@@ -132,7 +152,15 @@ class ReturnForm:
     without: bool = False
 
     def pack(self, out: Tensor, attention: Tensor | None) -> Any:
-        """In this form; (B, N, M) for the map."""
+        """Put an output and its attention map into this form.
+
+        Args:
+            out: the output, (B, C, H, W).
+            attention: the map, (B, N, M); None if the strategy has none.
+
+        Returns:
+            The output, or a pair.
+        """
         if self.order == "out":
             return out
         given = None if self.without else attention
@@ -143,10 +171,17 @@ class ReturnForm:
 
 
 def unpack(result: Any, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None, ReturnForm]:
-    """Output, attention map and their form; the map as the block has it.
+    """Find the output and the attention map in what a block returned.
+
+    Args:
+        result: what it returned.
+        shape: the shape of its input, (B, C, H, W).
+
+    Returns:
+        The output, the attention map in the block's own layout or None, and the form.
 
     Raises:
-        NotOneMapError: neither a map of that shape, nor a pair of one and another tensor.
+        NotOneMapError: the result is neither a map of that shape, nor a pair of one and another tensor.
     """
     if isinstance(result, Tensor):
         if tuple(result.shape) != shape:

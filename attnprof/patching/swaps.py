@@ -1,4 +1,7 @@
-"""What is done with one block: decided on the block as it is, carried out later."""
+"""What becomes of one block: decided on the block as it is, and carried out later.
+
+The only attribute that patching adds to a block is `_strategy_before_patch`, on attnprof's own blocks, for `unpatch`.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ from torch import Tensor, nn
 from attnprof.attention.blocks.base import AttentionBlock
 from attnprof.attention.strategy import Strategy, StrategyError
 from attnprof.patching.anatomy import Anatomy
+from attnprof.patching.not_recognised import NotRecognisedError
 from attnprof.patching.patch_report import Change
 from attnprof.patching.patched_block import PatchedBlock, PatchSpec, original_class, patched_class
 from attnprof.patching.proof import Difference, difference, tolerance_for
-from attnprof.patching.recognise import NotRecognisedError, RecognisedBlock, proven, recognise, recognise_by_names
+from attnprof.patching.recognise import RecognisedBlock, prove_patched, recognise, recognise_by_names
 from attnprof.patching.rehearsal import Rehearsal
 
 _FORMER = "_strategy_before_patch"
@@ -24,17 +28,28 @@ _FORMER = "_strategy_before_patch"
 
 @dataclass(frozen=True)
 class Swap:
-    """A change, and the function that makes it."""
+    """A change that is decided on.
+
+    Attributes:
+        change: the change, for the report.
+        apply: makes it.
+    """
 
     change: Change
     apply: Callable[[], None]
 
 
-def users_block(path: str, anatomy: Anatomy, strategy: Strategy, prove: bool) -> Swap:
-    """For a block of a user's class.
+def swap_for_users_block(path: str, anatomy: Anatomy, strategy: Strategy, prove: bool) -> Swap:
+    """Decide on the swap of a block of a user's class.
+
+    Args:
+        path: the block's path in the model.
+        anatomy: its parts.
+        strategy: how it is to be computed.
+        prove: whether to run the block; False goes by the names of its parts.
 
     Raises:
-        NotRecognisedError: it stays as it is, and why.
+        NotRecognisedError: the block stays as it is; the message says why.
     """
     block = anatomy.block
     if prove:
@@ -43,17 +58,23 @@ def users_block(path: str, anatomy: Anatomy, strategy: Strategy, prove: bool) ->
     _require_map_form(found, strategy)
     made = _patched_class(found, strategy)
     if prove:
-        change = _proven(*proven(found, made), path=path, kind=_kind(found), strategy=strategy)
+        change = _proven_change(*prove_patched(found, made), path=path, kind=_kind(found), strategy=strategy)
     else:
         change = Change(path, _kind(found), str(strategy), None, None, None, proven=False)
     return Swap(replace(change, note=_note(found, strategy)), lambda: setattr(block, "__class__", made))
 
 
-def own_block(path: str, block: AttentionBlock, strategy: Strategy, prove: bool) -> Swap:
-    """For a block of attnprof, which changes its strategy by itself.
+def swap_for_own_block(path: str, block: AttentionBlock, strategy: Strategy, prove: bool) -> Swap:
+    """Decide on the swap of a block of attnprof, which can change its strategy by itself.
+
+    Args:
+        path: the block's path in the model.
+        block: the block.
+        strategy: how it is to be computed.
+        prove: whether to compare the two strategies.
 
     Raises:
-        NotRecognisedError: it stays as it is, and why.
+        NotRecognisedError: the block stays as it is; the message says why.
     """
     former: Strategy = vars(block).get(_FORMER, block.strategy)
     if former.approximation and former.definition() != strategy.definition():
@@ -61,7 +82,7 @@ def own_block(path: str, block: AttentionBlock, strategy: Strategy, prove: bool)
     kind = f"{type(block).__name__}, C {block.in_channels} -> E {block.in_channels // block.reduction}"
     if prove:
         _require_values(block)
-        change = _proven(*_own_difference(block, former, strategy), path=path, kind=kind, strategy=strategy)
+        change = _proven_change(*_compare_strategies(block, former, strategy), path=path, kind=kind, strategy=strategy)
     else:
         change = Change(path, kind, str(strategy), None, None, None, proven=False)
 
@@ -72,8 +93,8 @@ def own_block(path: str, block: AttentionBlock, strategy: Strategy, prove: bool)
     return Swap(change, apply)
 
 
-def restored(module: nn.Module) -> bool:
-    """Whether it was patched; it is not any longer."""
+def restore(module: nn.Module) -> bool:
+    """Undo the patch of a module; return whether it was patched."""
     if isinstance(module, PatchedBlock):
         module.__class__ = original_class(module)
     elif isinstance(module, AttentionBlock) and _FORMER in vars(module):
@@ -84,7 +105,7 @@ def restored(module: nn.Module) -> bool:
 
 
 def _patched_class(found: RecognisedBlock, strategy: Strategy) -> type[nn.Module]:
-    """The patched class, which the block can become."""
+    """Make the patched class, and check that the block can become one of it."""
     block = found.anatomy.block
     its_class: Any = type(block)
     try:
@@ -96,7 +117,7 @@ def _patched_class(found: RecognisedBlock, strategy: Strategy) -> type[nn.Module
     return made
 
 
-def _own_difference(block: AttentionBlock, former: Strategy, strategy: Strategy) -> tuple[Difference, float]:
+def _compare_strategies(block: AttentionBlock, former: Strategy, strategy: Strategy) -> tuple[Difference, float]:
     def by(strategy: Strategy) -> Callable[[Tensor], Tensor]:
         def call(x: Tensor) -> Tensor:
             block.use(strategy)
@@ -117,7 +138,7 @@ def _own_difference(block: AttentionBlock, former: Strategy, strategy: Strategy)
             raise NotRecognisedError(f"its proof failed: {error}") from None
 
 
-def _proven(found: Difference, tolerance: float, *, path: str, kind: str, strategy: Strategy) -> Change:
+def _proven_change(found: Difference, tolerance: float, *, path: str, kind: str, strategy: Strategy) -> Change:
     if refusal := found.refusal(tolerance if strategy.exact else sys.float_info.max):
         raise NotRecognisedError(f"by {strategy}, {refusal}")
     allowed = tolerance if strategy.exact else None
@@ -125,19 +146,19 @@ def _proven(found: Difference, tolerance: float, *, path: str, kind: str, strate
 
 
 def _require_values(block: nn.Module) -> None:
-    """A device on which nothing is computed proves nothing."""
+    """Raise NotRecognisedError if a device of the block computes nothing, so that a comparison proves nothing."""
     for device in {p.device for p in block.parameters()}:
         # An emulated card's memory reads back as zeros.
         if device.type == "meta" or torch.ones(1, device=device).item() != 1:
             raise NotRecognisedError(
-                f"its device, {device}, computes nothing, so that nothing is proven: pass prove=False to go by names"
+                f"its device, {device}, computes nothing, so nothing can be proven: pass prove=False to go by names"
             )
 
 
 def _require_map_form(found: RecognisedBlock, strategy: Strategy) -> None:
     if strategy.has_map and not found.usual_map:
         raise NotRecognisedError(
-            "the map that it returns has a shape of its own: a strategy without a map returns None in its place"
+            "the map that it returns has a shape of its own: use a strategy without a map, which returns None instead"
         )
 
 

@@ -139,7 +139,7 @@ def test_half_precision_is_told_too(name, dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_is_not_fooled(dtype):
     block = lookalikes.NearlyAttention(C).to(dtype)
-    assert "something else" in attnprof.patch(block).left[0].reason
+    assert "something other" in attnprof.patch(block).left[0].reason
 
 
 def test_a_softmax_in_float32_is_told():
@@ -148,22 +148,22 @@ def test_a_softmax_in_float32_is_told():
 
 
 LEFT = {
-    "softmax over the wrong axis": (lookalikes.WrongAxis, "something else than attention over positions"),
+    "softmax over the wrong axis": (lookalikes.WrongAxis, "something other than attention over positions"),
     "uniform": (lookalikes.Uniform, "nearly the same everywhere"),
-    "windows": (lookalikes.Windowed, "on small maps alone"),
-    "one size": (lookalikes.OneSize, "maps of one size alone: RuntimeError"),
+    "windows": (lookalikes.Windowed, "on small maps only"),
+    "one size": (lookalikes.OneSize, "maps of one size only: RuntimeError"),
     "dropout": (lookalikes.Dropped, "drops out in training"),
     "detached keys": (lookalikes.Detached, "its gradients differ"),
     "two maps": (lookalikes.Guided, "needs more than the map: guide"),
     "heads": (lookalikes.ManyHeads, "several heads (heads=2)"),
-    "dot product": (lambda c: widespread.NonLocal2d(c, mode="dot_product"), "no softmax of the scores"),
+    "dot product": (lambda c: widespread.NonLocal2d(c, mode="dot_product"), "not a softmax of the scores"),
     "other second output": (lookalikes.ReturnsTerm, "not of its output and an attention map"),
     "not its map": (lookalikes.ReturnsScores, "not the attention map of its positions"),
     "other size": (lookalikes.HalfSize, "not of its input's shape: (2, 32, 6, 5) gives (2, 32, 3, 2)"),
     "fails": (lookalikes.Fails, "failed on a map of (2, 32, 6, 5): KeyError: 'absent'"),
     "channels": (lambda c: lookalikes.CamModule(), "channel attention, C x C"),
     "fused": (lookalikes.FusedProjection, "query, key and value come from one convolution"),
-    "volumes": (lookalikes.VolumeNonLocal, "of volumes: not a 2-D block"),
+    "volumes": (lookalikes.VolumeNonLocal, "3-D: not a 2-D block"),
     "tokens": (lambda c: nn.MultiheadAttention(c, 4), "attention over tokens"),
     "token block": (lookalikes.TokenAttention, "attention over tokens"),
     "scripted": (lambda c: torch.jit.trace(widespread.SaganOutOnly(c), torch.ones(1, c, 2, 2)), "before scripting"),
@@ -193,7 +193,7 @@ def test_what_is_no_attention_is_not_spoken_of(make):
     assert report.changed == report.left == ()
     assert str(report).splitlines() == [
         "No block patched with sdpa-pad.",
-        "Nothing in the model looks like attention over a map's positions.",
+        "Nothing in the model looks like attention over the positions of a map.",
     ]
 
 
@@ -228,7 +228,7 @@ def test_an_approximation_is_applied_to_what_is_proven_and_its_error_is_told():
     assert change.proven
     assert change.tolerance is None
     assert change.error > 0.1
-    assert "approximate: error" in str(change)
+    assert "approximate: output error" in str(change)
     assert not attnprof.patch(lookalikes.WrongAxis(C), "pooled:2").changed
 
 

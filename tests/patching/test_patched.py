@@ -96,7 +96,7 @@ def test_arguments():
     expected = block(x)
     attnprof.patch(block)
     close(block(x, temperature=1.0), expected)
-    with pytest.raises(TypeError, match=r"does not heed temperature=2.0: call attnprof.unpatch\(model\)"):
+    with pytest.raises(TypeError, match=r"does not support temperature=2.0: call attnprof.unpatch\(model\)"):
         block(x, 2.0)
     with pytest.raises(ValueError, match=r"\(B, 16, H, W\), got \(2, 16, 48\)"):
         block(x.flatten(2))
