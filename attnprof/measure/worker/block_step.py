@@ -13,8 +13,7 @@ from attnprof.attention.strategy import Strategy
 from attnprof.cases.case import Case
 from attnprof.cases.measurement import Source
 from attnprof.cases.workload import Workload
-from attnprof.measure.worker.devices.base import Device
-from attnprof.measure.worker.passes.flops import DTYPES
+from attnprof.measure.worker.devices.base import DTYPES, Device
 
 
 class BlockStep:

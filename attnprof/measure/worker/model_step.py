@@ -15,8 +15,7 @@ from attnprof.cases.case import AS_IS, Case
 from attnprof.cases.measurement import StepPeak
 from attnprof.cases.workload import ModelWorkload
 from attnprof.measure.worker.checkpointing import checkpoint_members
-from attnprof.measure.worker.devices.base import Device, is_out_of_memory
-from attnprof.measure.worker.passes.flops import DTYPES
+from attnprof.measure.worker.devices.base import DTYPES, Device, is_out_of_memory
 from attnprof.measure.worker.passes.step_peak import PeakFinder
 from attnprof.measure.worker.user_model import UserModelError, blamed, load_model
 
@@ -168,6 +167,10 @@ def _loss(output: Any, target: str) -> Tensor:
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
+    """Yield the tensors in a model's output.
+
+    Unlike `torch.utils._pytree` it looks into every mapping, also into classes that nobody registered there.
+    """
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, Mapping):

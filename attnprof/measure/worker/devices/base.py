@@ -17,6 +17,9 @@ from attnprof.cases.measurement import Estimate, Source
 from attnprof.units import format_bytes
 from attnprof.version import __version__
 
+# The dtypes of `workload.DTYPES`, by the same names.
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp64": torch.float64}
+
 # An allocation that was refused, in the words of torch and the libraries under it.
 _OUT_OF_MEMORY_WORDS = (
     "out of memory",

@@ -8,9 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from attnprof.attention.blocks.catalogue import block_form
 from attnprof.cases.case import Case
-from attnprof.measure.worker.devices.base import Device
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp64": torch.float64}
+from attnprof.measure.worker.devices.base import DTYPES, Device
 
 # A product is large enough to reach the device's rate when it takes this long, or at this side at last.
 _LARGE_SECONDS = 0.03

@@ -17,7 +17,7 @@ from torch.backends import cuda as backends
 from torch.nn.attention import SDPBackend
 
 from attnprof.cases.measurement import Kernel
-from attnprof.measure.worker.passes.flops import DTYPES
+from attnprof.measure.worker.devices.base import DTYPES
 
 _NAMES = {
     SDPBackend.FLASH_ATTENTION: "flash",

@@ -1,9 +1,13 @@
-"""How long a step would take on a card, from the operations that PyTorch runs for it: an estimate.
+"""An estimate of a step's time on a card, from the operations that PyTorch runs for it.
 
 The roofline model (Williams, Waterman and Patterson 2009, doi:10.1145/1498765.1498785) of each operation: its
 floating-point operations at the card's rate or its bytes at the card's bandwidth, whichever takes longer,
 and no less than a launch. The shares of the data sheet's peaks that are reached in practice are assumed,
 the same for every operation and card, so that ratios are worth more than seconds.
+
+`torch.distributed._tools.RuntimeEstimator` has a roofline too. It is not used here because it takes the peaks of
+the card that is present and runs on fake tensors; here the card is one of the catalogue, and the step is the one
+whose memory was emulated.
 
 Known limitations: the quality of a kernel (a fused kernel in fp32 reaches less of the peak than a large matrix
 product), caches, clocks under load and overlap are not in it.
@@ -11,7 +15,7 @@ product), caches, clocks under load and overlap are not in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,6 +25,7 @@ from torch.utils.flop_counter import flop_registry
 
 from attnprof.cases.cards import Card
 from attnprof.cases.measurement import Estimate
+from attnprof.measure.worker.tensors import tensors_in
 
 _PEAK_SHARE = 0.5  # of the peak FLOP/s
 _BANDWIDTH_SHARE = (
@@ -56,8 +61,8 @@ class _Roofline(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # An aten overload: torch.ops.aten.baddbmm_.default
         name = func.overloadpacket.__name__
         if not func.is_view and name not in _MAKES_NOTHING:
-            written = list(_tensors([out]))
-            read = list(_tensors([*args, *(value for key, value in kwargs.items() if key != "out")]))
+            written = tensors_in(out)
+            read = tensors_in([*args, *(value for key, value in kwargs.items() if key != "out")])
             moved = sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes()) for t in read + written)
             compute = self._compute_seconds(name, args, kwargs, out, read)
             self.seconds += max(_LAUNCH_SECONDS, compute, moved / self._bytes_per_second)
@@ -73,11 +78,3 @@ class _Roofline(TorchDispatchMode):  # type: ignore[no-untyped-call]
         flops = flop_registry[packet](*args, **kwargs, out_val=out)
         rate = self._card.flops_per_second(str(read[0].dtype).removeprefix("torch."))
         return float(flops) / (rate * _PEAK_SHARE)
-
-
-def _tensors(values: list[Any]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(list(value))

@@ -1,11 +1,15 @@
-"""Where in a step memory is at its highest, and what holds it then.
+"""The highest moment of memory in a step, and what holds the memory then.
 
 Every tensor that an operation makes is counted from its birth to the end of its storage, for the module
-and the phase in which it was made. What the device's allocator counts beside them is temporary inside
+and the phase in which it was made. The rest of what the device's allocator counts is temporary inside
 operators, or a workspace.
 
-A gradient counts for the module whose forward made the node of the graph that computes it, by the node's
-sequence number.
+A gradient counts for the module whose forward made the node of the graph that computes it; the node's
+sequence number identifies it.
+
+`torch.distributed._tools.MemTracker` finds the same moment, and a test compares the two. It is not used here
+because it counts tensors alone: it neither asks the allocator, whose figure contains workspaces and temporaries
+inside operators, nor returns the operation, the module and the holders at a peak or at an out-of-memory.
 
 Known limitations: the step runs once more for it, so what differs from step to step may not show; a
 tensor that its module returns counts for that module as long as anybody keeps it.
@@ -26,6 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnprof.cases.measurement import StepPeak
 from attnprof.measure.worker.devices.base import is_out_of_memory
+from attnprof.measure.worker.tensors import tensors_in
 
 INSIDE_OPERATORS = "inside operators"  # their temporaries, and workspaces
 _MADE_IN = {"forward": "activations", "backward": "activation gradients", "optimizer step": "optimizer temporaries"}
@@ -91,7 +96,7 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         module = self._module()
         # A checkpoint runs its part forward again.
         kind = _MADE_IN["forward" if self._running else self._phase()]
-        for tensor in _tensors(out):
+        for tensor in tensors_in(out):
             self._count(tensor, kind, module)
         highest = self._allocated("peak")
         if highest > self._highest and not self.out_of_memory:
@@ -178,11 +183,3 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         place = bisect.bisect_right(self._from, node._sequence_nr()) - 1
         # What adds up a parameter's gradient has the largest number that there is.
         return self._of[place] if 0 <= place < len(self._of) - 1 else ""
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, (list, tuple)):
-        for value in values:
-            yield from _tensors(value)
