@@ -66,51 +66,6 @@ def test_json_and_table_and_markdown_of_a_finished_file(tmp_path):
     assert attnprof_command(*again, "markdown").stdout.count("| naive |") == 4
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--hw", "64x"], "hw: '64x' is not a size; write 64 or 64x96"),
-        (["--strategy", "chunkd"], "did you mean 'chunked'"),
-        (["--channels", "100"], "channels: 100 is not divisible by 8"),
-        (["--budget", "12 cows"], "'12 cows' is not a memory size"),
-        (["--device", "tpu"], "device 'tpu' is not known: use auto, cpu, cuda or cuda:0"),
-        (["--format", "xml"], "format: 'xml' is not one of table"),
-        (["--resume"], "--resume continues a file: name it with --out"),
-        (["--timeout", "-1"], "timeout: -1 is not a positive number of seconds"),
-        (["--seed", "x"], "--seed"),
-        (["--sed", "1"], "--sed"),
-        (["--csv", "no/such/folder/t.csv"], "the folder of no/such/folder/t.csv does not exist"),
-        (["--out", "/proc/nothing/r.jsonl"], "cannot write /proc/nothing/r.jsonl"),
-        (["--gpu", "t5"], "'t5' is not in the catalogue: did you mean t4"),
-        (["--gpu", "t4,sms=4"], "'sms' is not a property that can be set"),
-        (["--gpu", "t4", "--device", "cpu"], "--gpu t4 emulates and --device cpu measures; choose one"),
-        (["--context", "1GiB"], "name one with --gpu"),
-    ],
-)
-def test_bad_input_is_one_clear_line(arguments, message):
-    done = attnprof_command("sweep", *arguments)
-    assert done.returncode in (1, 2)
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "Traceback" not in done.stderr
-
-
-def test_limits_without_an_end_are_refused():
-    done = attnprof_command("limits")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "say up to where" in done.stderr
-
-
-def test_an_existing_file_is_kept(tmp_path):
-    (tmp_path / "r.jsonl").write_text("precious\n")
-    for extra in ([], ["--resume"]):
-        done = attnprof_command(*SMALL, "--out", tmp_path / "r.jsonl", *extra)
-        assert done.returncode == 2
-        assert len(done.stderr.strip().splitlines()) == 1
-    assert (tmp_path / "r.jsonl").read_text() == "precious\n"
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on(tmp_path, number, code):
     path = tmp_path / "r.jsonl"
@@ -175,59 +130,6 @@ def test_sweep_from_python_gives_the_same_rows(tmp_path):
     assert list(frame["exact"]) == [True, False] * 2
     assert frame["peak_allocated_bytes"].gt(0).all()
     assert len(read_records(tmp_path / "r.jsonl")) == 4
-
-
-def test_the_catalogue_is_listed():
-    table = attnprof_command("gpus")
-    assert table.returncode == 0
-    assert "rtx3090" in table.stdout
-    rows = json.loads(attnprof_command("gpus", "--format", "json").stdout)
-    assert rows[0]["key"] == "t4"
-    assert attnprof_command("gpus", "--format", "csv").stdout.startswith("key,name,")
-    assert attnprof_command("gpus", "--format", "xml").returncode == 2
-
-
-def test_the_strategies_are_listed():
-    table = attnprof_command("strategies", env={**os.environ, "COLUMNS": "80"})
-    assert table.returncode == 0, table.stderr
-    assert max(map(len, table.stdout.splitlines())) <= 80
-    assert "online[:QUERIESxKEYS]" in table.stdout
-    rows = {row["strategy"]: row for row in json.loads(attnprof_command("strategies", "--format", "json").stdout)}
-    assert list(rows) == [component.name for component in attnprof.attention.COMPONENTS]
-    assert (rows["chunked"]["memory_training"], rows["chunked"]["exact"]) == ("N", True)
-    assert (rows["pooled"]["memory_forward"], rows["pooled"]["approximation"]) == ("/ FACTOR^2", "pooled keys")
-    assert (rows["axial"]["memory_training"], rows["axial"]["approximation"]) == ("N^1.5", "another attention")
-    assert table.stdout.count("~another attention") == 4
-    listed = list(csv.DictReader(io.StringIO(attnprof_command("strategies", "--format", "csv").stdout)))
-    assert [row["runs"] for row in listed] == [row["runs"] for row in rows.values()]
-    markdown = attnprof_command("strategies", "--format", "markdown").stdout
-    for row in rows.values():
-        assert row["spelling"] in table.stdout
-        assert f"| {row['summary']} | {row['runs']} |" in markdown
-    assert attnprof_command("strategies", "--format", "xml").returncode == 2
-
-
-def test_the_blocks_are_listed_and_swept(tmp_path):
-    table = attnprof_command("blocks", env={**os.environ, "COLUMNS": "80"})
-    assert max(map(len, table.stdout.splitlines())) <= 80
-    rows = {row["block"]: row for row in json.loads(attnprof_command("blocks", "--format", "json").stdout)}
-    assert (rows["nonlocal"]["reduction"], rows["nonlocal"]["pool"]) == (2, 2)
-    assert all(f"| {row['summary']} |" in attnprof_command("blocks", "--format", "markdown").stdout
-               for row in rows.values())  # fmt: skip
-    done = attnprof_command(
-        "sweep", "--block", ",".join(rows), "--hw", "8", "--channels", "16", "--mode", "train", "--strategy",
-        "naive,chunked", "--case-seconds", "0.01", "--device", "cpu", "--format", "csv", "--out", str(tmp_path / "r"),
-    )  # fmt: skip
-    found = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert {row["block"] for row in found} == set(rows)
-    assert all(row["outcome"] == "completed" and float(row["grad_max_rel_error"]) < 1e-4 for row in found)
-    for arguments, message in {
-        ("--block", "nonlokal"): "unknown block 'nonlokal': did you mean 'nonlocal'?",
-        ("--block", "danet", "--channels", "12"): "channels: 12 is not divisible by 8; choose other channels",
-    }.items():
-        failed = attnprof_command("sweep", *arguments)
-        assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)
-        assert message in failed.stderr
 
 
 def test_cards_are_swept_and_resumed(on_card, tmp_path):

@@ -1,0 +1,63 @@
+"""Bad input gets one clear line, and nothing is lost."""
+
+import pytest
+from support.commands import attnprof_here
+
+SMALL = [
+    "sweep",
+    "--device",
+    "cpu",
+    "--hw",
+    "4,6x8",
+    "--channels",
+    "8",
+    "--strategy",
+    "naive,chunked",
+    "--case-seconds",
+    "0.01",
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hw", "64x"], "hw: '64x' is not a size; write 64 or 64x96"),
+        (["--strategy", "chunkd"], "did you mean 'chunked'"),
+        (["--channels", "100"], "channels: 100 is not divisible by 8"),
+        (["--budget", "12 cows"], "'12 cows' is not a memory size"),
+        (["--device", "tpu"], "device 'tpu' is not known: use auto, cpu, cuda or cuda:0"),
+        (["--format", "xml"], "format: 'xml' is not one of table"),
+        (["--resume"], "--resume continues a file: name it with --out"),
+        (["--timeout", "-1"], "timeout: -1 is not a positive number of seconds"),
+        (["--seed", "x"], "--seed"),
+        (["--sed", "1"], "--sed"),
+        (["--csv", "no/such/folder/t.csv"], "the folder of no/such/folder/t.csv does not exist"),
+        (["--out", "/proc/nothing/r.jsonl"], "cannot write /proc/nothing/r.jsonl"),
+        (["--gpu", "t5"], "'t5' is not in the catalogue: did you mean t4"),
+        (["--gpu", "t4,sms=4"], "'sms' is not a property that can be set"),
+        (["--gpu", "t4", "--device", "cpu"], "--gpu t4 emulates and --device cpu measures; choose one"),
+        (["--context", "1GiB"], "name one with --gpu"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments, message):
+    done = attnprof_here("sweep", *arguments)
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_limits_without_an_end_are_refused():
+    done = attnprof_here("limits")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "say up to where" in done.stderr
+
+
+def test_an_existing_file_is_kept(tmp_path):
+    (tmp_path / "r.jsonl").write_text("precious\n")
+    for extra in ([], ["--resume"]):
+        done = attnprof_here(*SMALL, "--out", tmp_path / "r.jsonl", *extra)
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert (tmp_path / "r.jsonl").read_text() == "precious\n"
