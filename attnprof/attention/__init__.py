@@ -1,4 +1,4 @@
-"""2-D self-attention blocks: usable with nothing else of attnprof, depending on torch alone."""
+"""2-D self-attention blocks and the strategies that compute them. Depends on torch only, not on the profiler."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Names and facts about strategies and blocks answer without torch; the modules themselves need it.
+    """Import `SelfAttention2d` when it is first used."""
+    # Imported late: the names and facts of strategies and blocks need no torch, and the modules do.
     if name == "SelfAttention2d":
         from attnprof.attention.blocks.sagan import SelfAttention2d
 

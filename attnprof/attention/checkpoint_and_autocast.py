@@ -1,4 +1,4 @@
-"""Around a block's computation: what a strategy says of when it runs and under which autocast."""
+"""Checkpointing and autocast around a block's computation, as its strategy asks for them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from torch.utils.checkpoint import checkpoint
 from attnprof.attention.strategy import Strategy
 
 AttentionOutput = tuple[Tensor, Tensor | None]
-"""A block's output (B, C, H, W), and its attention map (B, N, M) where the strategy has one."""
+"""A block's output (B, C, H, W), and its attention map (B, N, M) if the strategy has one, else None."""
 
 
 def run_attention(strategy: Strategy, attend: Callable[[Tensor], AttentionOutput], x: Tensor) -> AttentionOutput:
-    """`attend(x)`, checkpointed or under autocast as the strategy has it; the output in the dtype of x."""
+    """Run a block's computation, checkpointed and under autocast if the strategy says so.
+
+    Args:
+        strategy: decides on checkpoint and autocast.
+        attend: computes output and attention map.
+        x: the block's input, (B, C, H, W).
+
+    Returns:
+        The output in the dtype of x, and the attention map or None.
+    """
 
     def attend_in_precision(x: Tensor) -> AttentionOutput:
         with torch.autocast(x.device.type) if strategy.precision_name == "amp" else nullcontext():

@@ -1,4 +1,4 @@
-"""Backward passes that cannot be differentiated again, and say so."""
+"""A guard for backward passes that cannot be differentiated again: they raise an error and are never silently wrong."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ import torch
 
 
 def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """For the backward of an autograd function: refuses `create_graph=True`.
+    """Make the backward of an autograd function refuse `create_graph=True`.
 
-    torch's `once_differentiable` is silent where the incoming gradient is a constant, as a gradient penalty's is
-    behind the last layer: its second derivatives would be zero.
+    torch's own `once_differentiable` is silent if the incoming gradient is a constant, as it is for a gradient penalty
+    behind the last layer: the second derivatives would be zero.
+
+    Args:
+        backward: the static method of a `torch.autograd.Function`.
+
+    Returns:
+        A backward that raises RuntimeError if its own gradient is asked for.
     """
 
     @functools.wraps(backward)
@@ -21,7 +27,7 @@ def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "this attention strategy has no double backward (create_graph=True): use strategy='naive' or 'sdpa' "
-                "where gradients are differentiated again, as for a gradient penalty"
+                "if gradients are differentiated again, as for a gradient penalty"
             )
         return backward(ctx, *grads)
 

@@ -1,12 +1,11 @@
-"""The attention strategies and modifiers by name, how they compose, and what each promises.
+"""The attention strategies and modifiers by name: how they compose, and what each promises.
 
-This file knows names and facts only and imports no torch, so that plans and help texts answer at
-once. To add a strategy: write its file in `strategies` and add one line to `COMPONENTS`.
+This file contains names and facts only and imports no torch, so that plans and help texts are quick. To add a strategy:
+write its file in `strategies` and add one entry to `COMPONENTS`.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Literal
 
+from attnprof.attention.did_you_mean import did_you_mean
+
 Kind = Literal["attention", "keys", "wrapper", "precision"]
 
 
 class StrategyError(ValueError):
-    """An unknown or impossible strategy; the message names the reason and the nearest valid spelling."""
+    """A strategy is unknown or impossible; the message contains the reason and the nearest valid spelling."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,18 @@ class Component:
 
     Attributes:
         name: the spelling, without arguments.
-        kind: `attention` computes the block, `keys` changes what is attended to, `wrapper` changes
-            when it is computed, `precision` changes in which dtype. A strategy has one attention
-            and at most one of each other kind.
-        memory: how the step's memory grows with N = H * W, in forward and in training; of what is no
-            attention, what it does to that of the attention it is joined to.
+        kind: `attention` computes the block, `keys` changes what is attended to, `wrapper` changes when the block is
+            computed, `precision` changes in which dtype. A strategy has one attention and at most one of each other
+            kind.
+        memory: how the memory of a step grows with N = H * W, in forward and in training. For a component that is not
+            an attention: what it does to the memory of the attention that it is joined to.
         summary: one line for a listing.
-        runs: where, and what it takes there.
+        runs: where it runs, and what it needs there.
         arguments: names of the optional sizes after the colon (`online:512x2048`).
-        defaults: their values where an absent argument has a fixed one.
+        defaults: the values of absent arguments that have a fixed one.
         implementation: `module:function` under `attnprof.attention.strategies` (attentions only).
         has_map: whether the N x N attention map exists and can be returned.
-        approximation: what is given up against the plain block in the workload's dtype; "" if exact.
+        approximation: what differs from the plain block in the workload's dtype; "" if exact.
         any_keys: whether it can attend to pooled keys (attentions only).
     """
 
@@ -56,30 +57,30 @@ class Component:
 
     @property
     def sizes(self) -> str:
-        """What may stand after the colon, `QUERIESxKEYS`; "" for nothing."""
+        """The sizes that may follow the colon, as `QUERIESxKEYS`; "" for none."""
         return "x".join(argument.upper() for argument in self.arguments)
 
     @property
     def spelling(self) -> str:
-        """With what may be left out in brackets: `online[:QUERIESxKEYS]`."""
+        """The spelling with its optional part in brackets: `online[:QUERIESxKEYS]`."""
         return f"{self.name}[:{self.sizes}]" if self.arguments else self.name
 
 
 _QUADRATIC, _LINEAR, _FEWER_KEYS = ("N^2", "N^2"), ("N", "N"), ("/ FACTOR^2", "/ FACTOR^2")
-# N * (H + W).
+# Grows with N * (H + W).
 _OF_LINES = ("N^1.5", "N^1.5")
-# Of a step by itself. What a checkpoint saves is what the block keeps while the rest of a network runs.
+# For a step of the block alone. A checkpoint saves memory that the block would keep while the rest of a network runs.
 _SAME_PEAK = ("same", "same peak")
-# All of naive's halves, none of what a softmax in float32 needs.
+# Half precision halves all of naive's memory, but none of what a float32 softmax needs.
 _HALF_AT_MOST = ("up to / 2", "up to / 2")
 
 _ANOTHER = "another attention"
 
 _ANY = "CPU and CUDA, any dtype"
 _TILES = f"{_ANY}; in half precision the softmax of a tile is float32"
-# ATen native/transformers/sdp_utils_cpp.h: check_last_dim_stride_equals_1_dense; sdp_utils_cpp.cpp for the CPU.
-# cuda/sdp_utils.cpp: check_flash_attention_hardware_support, check_prefer_cudnn_attention, and the dtypes of
-# can_use_mem_efficient_attention.
+# Sources, in ATen native/transformers: sdp_utils_cpp.h (check_last_dim_stride_equals_1_dense), for the CPU
+# sdp_utils_cpp.cpp, and cuda/sdp_utils.cpp (check_flash_attention_hardware_support, check_prefer_cudnn_attention, and
+# the dtypes of can_use_mem_efficient_attention).
 _MATH = (
     "CPU and CUDA: the math kernel in any dtype, half precision computed in float32; a channels_last map gets "
     "efficient on CUDA"
@@ -90,37 +91,138 @@ _FUSED = (
 )
 
 COMPONENTS: tuple[Component, ...] = (
-    Component("naive", "attention", _QUADRATIC, "plain two-matrix form, as everyone writes it", _ANY,
-              implementation="naive:naive", has_map=True),
-    Component("chunked", "attention", _LINEAR, "query chunks; backward recomputes the weights", _TILES,
-              ("queries",), implementation="tiled:chunked"),
-    Component("online", "attention", _LINEAR, "query and key tiles (online softmax)", _TILES,
-              ("queries", "keys"), implementation="tiled:online"),
-    Component("sdpa", "attention", _QUADRATIC, "scaled_dot_product_attention on the conv outputs as they are", _MATH,
-              implementation="sdpa:sdpa"),
-    Component("sdpa-pad", "attention", _LINEAR, "query and key zero-padded so that the fused kernels run", _FUSED,
-              implementation="sdpa:sdpa_pad"),
-    Component("sdpa-split", "attention", _LINEAR, "value columns as several heads so that the fused kernels run",
-              _FUSED, implementation="sdpa:sdpa_split"),
-    Component("criss-cross", "attention", _OF_LINES, "each position to its row and column, twice (CCNet)", _ANY,
-              implementation="rows_and_columns:criss_cross", approximation=_ANOTHER, any_keys=False),
-    Component("axial", "attention", _OF_LINES, "within each column, then within each row", _ANY,
-              implementation="rows_and_columns:axial", approximation=_ANOTHER, any_keys=False),
-    Component("linear", "attention", _LINEAR, "softmax of query and of key apart, key and value multiplied first "
-              "(efficient attention)", _ANY, implementation="linear:linear", approximation=_ANOTHER),
-    Component("global-context", "attention", _LINEAR, "one attention for all positions, by the mean query "
-              "(after GCNet)", _ANY, implementation="linear:global_context", approximation=_ANOTHER),
-    Component("pooled", "keys", _FEWER_KEYS, "keys and values max-pooled, as the official SAGAN code does", _ANY,
-              ("factor",), (2,), approximation="pooled keys"),
-    Component("checkpoint", "wrapper", _SAME_PEAK, "torch.utils.checkpoint: keeps the input alone until backward, "
-              "which computes the block again", _ANY),
-    Component("fp16", "precision", _HALF_AT_MOST, "module and input in float16",
-              "CPU and CUDA; tensor cores from compute capability 7.0", approximation="fp16"),
-    Component("bf16", "precision", _HALF_AT_MOST, "module and input in bfloat16",
-              "CPU and CUDA from compute capability 8.0; below it CUDA converts, and is slow", approximation="bf16"),
-    Component("amp", "precision", _HALF_AT_MOST, "autocast around the block",
-              "CUDA: float16 with a float32 softmax (N^2 hardly shrinks). CPU: bfloat16", approximation="autocast"),
-)  # fmt: skip
+    Component(
+        "naive",
+        kind="attention",
+        memory=_QUADRATIC,
+        summary="plain two-matrix form, as everyone writes it",
+        runs=_ANY,
+        implementation="naive:naive",
+        has_map=True,
+    ),
+    Component(
+        "chunked",
+        kind="attention",
+        memory=_LINEAR,
+        summary="query chunks; backward recomputes the weights",
+        runs=_TILES,
+        arguments=("queries",),
+        implementation="tiled:chunked",
+    ),
+    Component(
+        "online",
+        kind="attention",
+        memory=_LINEAR,
+        summary="query and key tiles (online softmax)",
+        runs=_TILES,
+        arguments=("queries", "keys"),
+        implementation="tiled:online",
+    ),
+    Component(
+        "sdpa",
+        kind="attention",
+        memory=_QUADRATIC,
+        summary="scaled_dot_product_attention on the conv outputs as they are",
+        runs=_MATH,
+        implementation="sdpa:sdpa",
+    ),
+    Component(
+        "sdpa-pad",
+        kind="attention",
+        memory=_LINEAR,
+        summary="query and key zero-padded so that the fused kernels run",
+        runs=_FUSED,
+        implementation="sdpa:sdpa_pad",
+    ),
+    Component(
+        "sdpa-split",
+        kind="attention",
+        memory=_LINEAR,
+        summary="value columns as several heads so that the fused kernels run",
+        runs=_FUSED,
+        implementation="sdpa:sdpa_split",
+    ),
+    Component(
+        "criss-cross",
+        kind="attention",
+        memory=_OF_LINES,
+        summary="each position to its row and column, twice (CCNet)",
+        runs=_ANY,
+        implementation="rows_and_columns:criss_cross",
+        approximation=_ANOTHER,
+        any_keys=False,
+    ),
+    Component(
+        "axial",
+        kind="attention",
+        memory=_OF_LINES,
+        summary="within each column, then within each row",
+        runs=_ANY,
+        implementation="rows_and_columns:axial",
+        approximation=_ANOTHER,
+        any_keys=False,
+    ),
+    Component(
+        "linear",
+        kind="attention",
+        memory=_LINEAR,
+        summary="softmax of query and of key apart, key and value multiplied first (efficient attention)",
+        runs=_ANY,
+        implementation="linear:linear",
+        approximation=_ANOTHER,
+    ),
+    Component(
+        "global-context",
+        kind="attention",
+        memory=_LINEAR,
+        summary="one attention for all positions, by the mean query (after GCNet)",
+        runs=_ANY,
+        implementation="linear:global_context",
+        approximation=_ANOTHER,
+    ),
+    Component(
+        "pooled",
+        kind="keys",
+        memory=_FEWER_KEYS,
+        summary="keys and values max-pooled, as the official SAGAN code does",
+        runs=_ANY,
+        arguments=("factor",),
+        defaults=(2,),
+        approximation="pooled keys",
+    ),
+    Component(
+        "checkpoint",
+        kind="wrapper",
+        memory=_SAME_PEAK,
+        summary="torch.utils.checkpoint: keeps the input alone until backward, which computes the block again",
+        runs=_ANY,
+    ),
+    Component(
+        "fp16",
+        kind="precision",
+        memory=_HALF_AT_MOST,
+        summary="module and input in float16",
+        runs="CPU and CUDA; tensor cores from compute capability 7.0",
+        approximation="fp16",
+    ),
+    Component(
+        "bf16",
+        kind="precision",
+        memory=_HALF_AT_MOST,
+        summary="module and input in bfloat16",
+        runs="CPU and CUDA from compute capability 8.0; below it CUDA converts, and is slow",
+        approximation="bf16",
+    ),
+    Component(
+        "amp",
+        kind="precision",
+        memory=_HALF_AT_MOST,
+        summary="autocast around the block",
+        runs="CUDA: float16 with a float32 softmax (N^2 hardly shrinks). CPU: bfloat16",
+        approximation="autocast",
+    ),
+)
+
 
 _BY_NAME = {component.name: component for component in COMPONENTS}
 _SPELLING_ORDER: tuple[Kind, ...] = ("keys", "attention", "wrapper", "precision")
@@ -128,7 +230,7 @@ _SPELLING_ORDER: tuple[Kind, ...] = ("keys", "attention", "wrapper", "precision"
 
 @dataclass(frozen=True)
 class StrategyPart:
-    """A component with the sizes that were given for it."""
+    """A component of a strategy, with the sizes that were given for it."""
 
     component: Component
     sizes: tuple[int, ...] = ()
@@ -159,12 +261,12 @@ class Strategy:
 
     @property
     def approximation(self) -> str:
-        """What is given up against the plain block in the workload's dtype; "" where exact."""
+        """What differs from the plain block in the workload's dtype; "" if exact."""
         return ", ".join(p.component.approximation for p in self.parts if p.component.approximation)
 
     @property
     def exact(self) -> bool:
-        """Whether it computes the plain block's function to rounding of the workload's dtype."""
+        """Whether the strategy computes the plain block's function, up to rounding in the workload's dtype."""
         return not self.approximation
 
     @property
@@ -189,27 +291,33 @@ class Strategy:
 
     @property
     def another_attention(self) -> bool:
-        """Whether it attends otherwise than the plain block does, whatever the keys and the precision."""
+        """Whether the attention is another function than the plain block's, apart from keys and precision."""
         return bool(self.attention.component.approximation)
 
     def definition(self) -> Strategy:
-        """The plain form that computes the same function, or another attention itself: of useful FLOPs."""
+        """Return the strategy that defines the function, and so the useful FLOPs: its plain form if it has one."""
         return Strategy(self.attention if self.another_attention else StrategyPart(_BY_NAME["naive"]), keys=self.keys)
 
     def implementation(self) -> Callable[..., Any]:
-        """The attention's function; imports its module, and so torch."""
+        """Return the attention's function; this imports its module, and so torch."""
         module, _, function = self.attention.component.implementation.partition(":")
         return getattr(import_module(f"attnprof.attention.strategies.{module}"), function)  # type: ignore[no-any-return]
 
 
 @cache
 def parse_strategy(text: str) -> Strategy:
-    """Parse a spelling such as `chunked:1024+checkpoint`, in any order of parts.
+    """Parse a spelling such as `chunked:1024+checkpoint`, with its parts in any order.
 
-    Without an attention, `naive` is meant (`pooled`, `fp16`).
+    A spelling without an attention means `naive` (`pooled`, `fp16`).
+
+    Args:
+        text: the spelling.
+
+    Returns:
+        The strategy; `str()` gives its canonical spelling.
 
     Raises:
-        StrategyError: an unknown name, a malformed size, or parts that exclude one another.
+        StrategyError: a name is unknown, a size is malformed, or two parts exclude one another.
     """
     found: dict[Kind, StrategyPart] = {}
     for spelling in text.strip().split("+"):
@@ -235,9 +343,7 @@ def _parse_part(spelling: str, text: str) -> StrategyPart:
     name, colon, sizes_text = spelling.partition(":")
     component = _BY_NAME.get(name)
     if component is None:
-        near = difflib.get_close_matches(name.lower(), _BY_NAME, n=2, cutoff=0.4)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(_BY_NAME)}"
-        raise StrategyError(f"unknown strategy {name!r} in {text!r}: {hint}")
+        raise StrategyError(f"unknown strategy {name!r} in {text!r}: {did_you_mean(name, _BY_NAME)}")
     if not colon:
         return StrategyPart(component, component.defaults)
     if not component.arguments:

@@ -1,4 +1,4 @@
-"""How large a tile of the N x M score matrix should be on this device, and going over what is larger in pieces."""
+"""The size of a tile of the N x M score matrix on this device, and slices that divide larger tensors into pieces."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ import torch
 from torch import Tensor
 
 _MIN_ROWS = 64  # below this a matrix product no longer fills a core's vector units or a GPU's tiles
-_MIN_ROWS_CUDA = 16  # a tensor core's tile: on the largest maps memory is worth more
+_MIN_ROWS_CUDA = 16  # a tensor core's tile: on the largest maps saving memory matters more than speed
 _DEFAULT_CACHE_BYTES = 32 * 2**20
 _CUDA_TILE_BYTES = 32 * 2**20  # 512 output tiles of 128 x 128 floats: several for each SM of any card
-_CUDA_FREE_SHARE = 16  # of the free memory, at most one part in this many
+_CUDA_FREE_SHARE = 16  # a tile takes at most one part in this many of the free memory
 
 
 @dataclass(frozen=True)
 class Tile:
-    """The part of a (B, N, M) score matrix that exists at one time: images x queries x keys."""
+    """The part of a (B, N, M) score matrix that exists at one time.
+
+    Attributes:
+        images: at most B.
+        queries: at most N.
+        keys: at most M.
+    """
 
     images: int
     queries: int
@@ -28,11 +34,15 @@ class Tile:
 
 
 def row_tile(query: Tensor, key: Tensor, rows: int | None) -> Tile:
-    """Whole rows of scores: `rows` queries (chosen from cache and free memory if None) times all keys.
+    """Choose a tile of whole rows of scores: some queries times all keys.
 
     Args:
         query: (B, E, N).
         key: (B, E, M).
+        rows: the number of queries; None chooses it from the cache (CPU) or the free memory (CUDA).
+
+    Returns:
+        The tile, no larger than the score matrix.
     """
     batch, _, queries = query.shape
     keys = key.shape[2]
@@ -44,13 +54,17 @@ def row_tile(query: Tensor, key: Tensor, rows: int | None) -> Tile:
 
 
 def tall_tile(query: Tensor, key: Tensor, sizes: tuple[int, int] | None) -> Tile:
-    """`sizes` queries times keys (chosen from cache and free memory if None: twice as tall as wide).
+    """Choose a tile of some queries times some keys.
 
-    Products with few query channels write tall tiles faster than wide ones.
+    If not given, it is twice as tall as wide: products with few query channels write tall tiles faster than wide ones.
 
     Args:
         query: (B, E, N).
         key: (B, E, M).
+        sizes: the numbers of queries and keys; None chooses them from the cache (CPU) or the free memory (CUDA).
+
+    Returns:
+        The tile, no larger than the score matrix.
     """
     batch = query.shape[0]
     budget = _tile_elements(query)
@@ -61,16 +75,17 @@ def tall_tile(query: Tensor, key: Tensor, sizes: tuple[int, int] | None) -> Tile
 
 
 def pieces(matrix: Tensor) -> Iterator[slice]:
-    """Columns of a (C, M) matrix, as many at a time as make a tile."""
+    """Yield slices of the columns of a (C, M) matrix; each selects as many elements as a tile has."""
     return chunks(matrix.shape[1], max(1, _piece_elements(matrix.device) // matrix.shape[0]))
 
 
 def exact_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What sums over tiles are kept in."""
+    """Return the dtype in which sums over tiles of a dtype are kept: float32 at least."""
     return torch.promote_types(dtype, torch.float32)
 
 
 def chunks(length: int, step: int) -> Iterator[slice]:
+    """Yield slices of at most `step` elements that together cover `length`."""
     for start in range(0, length, step):
         yield slice(start, min(start + step, length))
 
@@ -80,7 +95,7 @@ def _piece_elements(device: torch.device) -> int:
 
 
 def _round_rows(rows: int, least: int) -> int:
-    """To a multiple of `_MIN_ROWS` where there are as many."""
+    """Round down to a multiple of `_MIN_ROWS` if there are that many rows, else of `least`; at least `least`."""
     whole = _MIN_ROWS if rows >= _MIN_ROWS else least
     return max(least, rows // whole * whole)
 
@@ -99,21 +114,27 @@ def _tile_bytes(device: torch.device, query_bytes: int) -> int:
         return _cpu_tile_bytes()
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    # Twice the query where that is more: a quarter of a map, so that the number of launches grows with N
-    # and not with N^2.
+    # At least twice the size of the query, a quarter of a map: then the number of launches grows with N and not with
+    # N^2.
     wanted = max(_CUDA_TILE_BYTES, 2 * query_bytes)
     return min(wanted, max(2**20, (free + cached) // _CUDA_FREE_SHARE))
 
 
 def _cpu_tile_bytes() -> int:
-    """A tile is written and read back several times: it should stay in the last-level cache, beside the
-    value columns, in training a second tile, and what other cores work on."""
+    """Return the size of a tile that stays in the last-level cache.
+
+    A tile is written and read back several times, and shares the cache with value columns, with a second tile in
+    training, and with what other cores work on.
+    """
     return min(max(_last_level_cache_bytes() // 16, 2**20), 16 * 2**20)
 
 
 @lru_cache(maxsize=1)
 def _last_level_cache_bytes() -> int:
-    """Linux's sysfs states it (Documentation/ABI/testing/sysfs-devices-system-cpu); elsewhere assumed."""
+    """Return the size of the largest cache as Linux's sysfs gives it; an assumed size on other systems.
+
+    Source: Documentation/ABI/testing/sysfs-devices-system-cpu in the kernel's sources.
+    """
     sizes = []
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         text = path.read_text().strip() if os.access(path, os.R_OK) else ""

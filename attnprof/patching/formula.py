@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnprof.attention.checkpoint_and_autocast import AttentionOutput, run_attention
-from attnprof.attention.projections import Projection, Projections, chain
+from attnprof.attention.projections import BlockParts, Projection, Projections, chain
 from attnprof.attention.strategy import Strategy
 
 _FUNCTIONS: dict[str, Projection] = {"max_pool2d(2)": partial(F.max_pool2d, kernel_size=2)}
@@ -104,8 +104,7 @@ class Formula:
         before = [_SharedProjection(_chain(self.before, block))] if self.before else []
         scaled = [partial(_times, self.scale)] if self.scale != 1 else []
         gamma = attrgetter(self.weight)(block) if self.weight else None
-        return Projections(
-            x,
+        parts = BlockParts(
             _chain(self.query, block, before, scaled),
             _chain(self.key, block, before),
             _chain(self.value, block, before),
@@ -113,9 +112,9 @@ class Formula:
             reduced=self.reduced,
             value_channels=self.value_channels,
             output=_chain(self.output, block) if self.output else None,
-            pool=pool,
             skips=self.skips,
         )
+        return Projections(x, parts, pool)
 
 
 def _chain(

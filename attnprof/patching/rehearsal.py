@@ -77,9 +77,10 @@ class Rehearsal:
         }
         # Frozen parameters have gradients here too: they may be trained later. A spectral norm's vectors never are.
         self._trained = {
-            id(p) for name, p in block.named_parameters()
+            id(p)
+            for name, p in block.named_parameters()
             if p.is_floating_point() and not name.endswith(_SPECTRAL_VECTORS)
-        }  # fmt: skip
+        }
         self._named_buffers = list(block.named_buffers())
         self._buffers = {
             id(b): self._cast(self._stand_in_statistic(name, b.detach())) for name, b in self._named_buffers
@@ -167,9 +168,10 @@ class Rehearsal:
     def kept(self) -> tuple[str, ...]:
         """Return the names of the block's attributes that hold tensors of the last run."""
         return tuple(
-            name for name, value in vars(self.block).items()
+            name
+            for name, value in vars(self.block).items()
             if isinstance(value, Tensor) and value is not self._stand_ins[self.block].get(name)
-        )  # fmt: skip
+        )
 
     def _stand_in(self, training: bool | None) -> dict[str, nn.Parameter]:
         """Put fresh stand-ins into the modules; return those that have gradients, by name."""
@@ -183,9 +185,7 @@ class Rehearsal:
             own["_parameters"] = {
                 name: p if p is None else parameters[id(p)] for name, p in attributes["_parameters"].items()
             }
-            own["_buffers"] = {
-                name: b if b is None else buffers[id(b)] for name, b in attributes["_buffers"].items()
-            }  # fmt: skip
+            own["_buffers"] = {name: b if b is None else buffers[id(b)] for name, b in attributes["_buffers"].items()}
             if training is not None:
                 own["training"] = training
             self._stand_ins[module] = own

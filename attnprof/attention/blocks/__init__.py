@@ -1,1 +1,1 @@
-"""The attention blocks of the papers."""
+"""The attention blocks of the papers, one file for each; `blocks.catalogue.BLOCKS` lists them all."""

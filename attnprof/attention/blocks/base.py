@@ -1,4 +1,4 @@
-"""What every attention block is, and the SAGAN block as a drop-in module."""
+"""The base class of all attention blocks: it checks the input, and computes the block by its strategy."""
 
 from __future__ import annotations
 
@@ -7,32 +7,40 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from attnprof.attention.checkpoint_and_autocast import run_attention
-from attnprof.attention.projections import Projection, Projections
+from attnprof.attention.checkpoint_and_autocast import AttentionOutput, run_attention
+from attnprof.attention.projections import BlockParts, Projections
 from attnprof.attention.strategy import COMPONENTS, Strategy, StrategyError, parse_strategy
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class AttentionBlock(nn.Module, ABC):
-    """A block over all positions of a feature map, computed by the strategy of your choice.
+    """A block that attends over all positions of a feature map, computed by the strategy of your choice.
 
-    A subclass makes its parameters, then calls `_cast_parameters`, and says in `_attend` what it computes.
+    A subclass makes its parameters, then calls `_cast_parameters`, and defines in `_attend` what it computes.
 
-    With `fp16` or `bf16` the parameters are in that dtype, the input is cast to it, and the output
-    comes back in the dtype of the input.
+    With `fp16` or `bf16`, the parameters are in that dtype, the input is cast to it, and the output is returned in the
+    dtype of the input.
 
     Attributes:
         in_channels: C.
-        reduction: C / (channels of query and key).
-        strategy: how it is computed; see `attnprof.attention.COMPONENTS`.
-
-    Raises:
-        StrategyError: an unknown or impossible strategy.
-        ValueError: the channels do not divide.
+        reduction: C / E, E the channels of query and key.
+        strategy: how the block is computed; see `attnprof.attention.COMPONENTS`.
     """
 
     def __init__(self, in_channels: int, strategy: str | Strategy, reduction: int, value_reduction: int = 1) -> None:
+        """Check the channels and find the strategy.
+
+        Args:
+            in_channels: C.
+            strategy: how the block is computed.
+            reduction: C / E.
+            value_reduction: C / D, D the channels of value.
+
+        Raises:
+            StrategyError: the strategy is unknown or impossible.
+            ValueError: C is not divisible by one of the two reductions.
+        """
         super().__init__()
         if reduction < 1 or in_channels < 1 or in_channels % reduction:
             raise ValueError(
@@ -47,26 +55,25 @@ class AttentionBlock(nn.Module, ABC):
 
     @abstractmethod
     def residual_weights(self) -> list[nn.Parameter]:
-        """By which the attention term is multiplied: zero in a new block, which so begins as the identity."""
+        """Return the parameters that scale the attention term. They start at zero, so a new block is the identity."""
 
     @abstractmethod
-    def _attend(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The output, and the attention map (B, N, M) where the strategy has one."""
+    def _attend(self, x: Tensor) -> AttentionOutput:
+        """Compute the output, and the attention map (B, N, M) if the strategy has one, else None."""
 
     def forward(self, x: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Attend.
+        """Attend over all positions of a map.
 
         Args:
             x: (B, C, H, W), any H and W.
-            return_attention: return the attention map too, (B, N, M) with N = H * W queries and M
-                keys, where the strategy has one.
+            return_attention: whether to return the attention map too; not every strategy has one.
 
         Returns:
-            (B, C, H, W), or a pair of that and the attention map.
+            The output (B, C, H, W), or a pair of it and the attention map (B, N, M) with N = H * W queries and M keys.
 
         Raises:
-            ValueError: x is not (B, in_channels, H, W), or of another dtype than the parameters; or the strategy
-                has no attention map.
+            ValueError: x is not (B, in_channels, H, W), or its dtype is not that of the parameters; or the strategy has
+                no attention map.
         """
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"expected an input of shape (B, {self.in_channels}, H, W), got {tuple(x.shape)}")
@@ -84,10 +91,14 @@ class AttentionBlock(nn.Module, ABC):
         return out, attention
 
     def use(self, strategy: str | Strategy) -> None:
-        """Compute by another strategy from now on, with the parameters as they are.
+        """Compute the block by another strategy from now on, with the parameters as they are.
+
+        Args:
+            strategy: a spelling such as `"online:512x2048"`, or a parsed strategy.
 
         Raises:
-            StrategyError: an unknown or impossible strategy; or one of the two keeps its parameters in half precision.
+            StrategyError: the strategy is unknown or impossible; or the old or the new one keeps its parameters in half
+                precision.
         """
         parsed = parse_strategy(strategy) if isinstance(strategy, str) else strategy
         for held in (self.strategy, parsed):
@@ -98,37 +109,18 @@ class AttentionBlock(nn.Module, ABC):
                 )
         self.strategy, self._implementation = parsed, parsed.implementation()
 
-    def _attend_in_dtype(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _attend_in_dtype(self, x: Tensor) -> AttentionOutput:
         return self._attend(x.to(self._dtype) if self.strategy.precision_name in _DTYPES else x)
 
-    def _compute(
-        self,
-        x: Tensor,
-        query: Projection,
-        key: Projection,
-        value: Projection,
-        *,
-        gamma: Tensor | None,
-        value_channels: int,
-        output: Projection | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """By the strategy; arguments as of `Projections`."""
-        projections = Projections(
-            x,
-            query,
-            key,
-            value,
-            gamma=gamma,
-            reduced=self.in_channels // self.reduction,
-            value_channels=value_channels,
-            output=output,
-            pool=self.strategy.pool,
+    def _compute(self, x: Tensor, parts: BlockParts) -> AttentionOutput:
+        """Compute the attention of these parts by the block's strategy."""
+        found: AttentionOutput = self._implementation(
+            Projections(x, parts, self.strategy.pool), *self.strategy.attention.sizes
         )
-        found: tuple[Tensor, Tensor | None] = self._implementation(projections, *self.strategy.attention.sizes)
         return found
 
     def _cast_parameters(self) -> None:
-        """To be called when all parameters are there."""
+        """Cast the parameters to the strategy's precision; a subclass calls it when it has made them all."""
         if self.strategy.precision_name in _DTYPES:
             self.to(_DTYPES[self.strategy.precision_name])
 
@@ -137,4 +129,5 @@ class AttentionBlock(nn.Module, ABC):
         return next(self.parameters()).dtype
 
     def extra_repr(self) -> str:
+        """Return the arguments that the block was made with."""
         return f"{self.in_channels}, strategy={str(self.strategy)!r}, reduction={self.reduction}"

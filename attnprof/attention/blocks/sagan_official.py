@@ -1,4 +1,6 @@
-"""The block of SAGAN's own code, which is not the one that its paper's formula says."""
+"""The block of SAGAN's own code, which differs from the formula in its paper."""
+
+# Registered in blocks.catalogue.BLOCKS as "sagan_official:SaganOfficialAttention2d".
 
 from __future__ import annotations
 
@@ -6,32 +8,35 @@ import torch
 from torch import Tensor, nn
 
 from attnprof.attention.blocks.base import AttentionBlock
-from attnprof.attention.projections import chain
+from attnprof.attention.checkpoint_and_autocast import AttentionOutput
+from attnprof.attention.projections import BlockParts, chain
 from attnprof.attention.strategy import Strategy
 
 
 class SaganOfficialAttention2d(AttentionBlock):
-    """Self-attention with keys and values from a map of half the height and width.
+    """SAGAN's own block: keys and values come from a map of half the height and width.
 
         out = gamma * o(pool(g(x)) softmax(theta(x)^T pool(phi(x)))^T) + x
 
-    with 1x1 convolutions without bias: theta and phi to C / reduction channels, g to C / 2, o back to C;
-    pool is max-pooling 2x2, which leaves out an odd last row or column. As in
-    brain-research/self-attention-gan, non_local.py; parameter names are those of BigGAN's block in
-    PyTorch (ajbrock/BigGAN-PyTorch, layers.py). Spectral norm, which both put on the convolutions, is
-    yours to add.
-
-    Args:
-        in_channels: C, even.
-        strategy: how it is computed; `pooled` pools keys and values further.
-        reduction: C / (channels of theta and phi); 8 in the paper.
-
-    Raises:
-        StrategyError: an unknown or impossible strategy.
-        ValueError: `in_channels` is not divisible by `reduction` and 2.
+    The 1x1 convolutions have no bias: theta and phi go to C / reduction channels, g to C / 2, and o back to C. The pool
+    is 2x2 max-pooling, which leaves out an odd last row or column. This is the block of
+    brain-research/self-attention-gan, non_local.py. The names of the parameters are those of BigGAN's block in PyTorch
+    (ajbrock/BigGAN-PyTorch, layers.py). Both put spectral norm on the convolutions; add it yourself if you need it.
     """
 
     def __init__(self, in_channels: int, strategy: str | Strategy = "chunked", *, reduction: int = 8) -> None:
+        """Make the block, with new parameters.
+
+        Args:
+            in_channels: C, an even number.
+            strategy: how the block is computed; see `attnprof.attention.COMPONENTS`. `pooled` pools keys and
+                values further.
+            reduction: C / (channels of theta and phi); 8 in the paper.
+
+        Raises:
+            StrategyError: the strategy is unknown or impossible.
+            ValueError: `in_channels` is not divisible by `reduction` and by 2.
+        """
         super().__init__(in_channels, strategy, reduction, value_reduction=2)
         reduced, value_channels = in_channels // reduction, in_channels // 2
         self.theta = nn.Conv2d(in_channels, reduced, kernel_size=1, bias=False)
@@ -43,15 +48,17 @@ class SaganOfficialAttention2d(AttentionBlock):
         self._cast_parameters()
 
     def residual_weights(self) -> list[nn.Parameter]:
+        """Return gamma."""
         return [self.gamma]
 
-    def _attend(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self._compute(
-            x,
+    def _attend(self, x: Tensor) -> AttentionOutput:
+        parts = BlockParts(
             self.theta,
             chain(self.phi, self.pool),
             chain(self.g, self.pool),
-            output=self.o,
             gamma=self.gamma,
+            reduced=self.in_channels // self.reduction,
             value_channels=self.in_channels // 2,
+            output=self.o,
         )
+        return self._compute(x, parts)

@@ -1,1 +1,1 @@
-"""The ways to compute attention, one file for each family."""
+"""The implementations of attention strategies, one file for each family; `strategy.COMPONENTS` lists them all."""

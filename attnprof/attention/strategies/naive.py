@@ -1,4 +1,6 @@
-"""The plain two-matrix form: the oracle of all other strategies, and what most users have today."""
+"""The plain two-matrix form: the reference for all other strategies, and what most users have today."""
+
+# Registered in strategy.COMPONENTS as "naive:naive".
 
 from __future__ import annotations
 
@@ -9,10 +11,13 @@ from attnprof.attention.projections import Projections
 
 
 def naive(p: Projections) -> tuple[Tensor, Tensor]:
-    """softmax(q^T k) over all keys for all queries at once.
+    """Compute softmax(query^T key) over all keys for all queries at once.
 
-    Written line by line as the widespread blocks write it, in one function: `scores` and
-    `attention` both live until it returns, so its peak is that of a user's own block.
+    It is written line by line as the widespread blocks write it, in one function: `scores` and `attention` both live
+    until it returns, so its peak is that of a user's own block.
+
+    Args:
+        p: the block's projections of its input.
 
     Returns:
         The block's output (B, C, H, W) and the attention map (B, N, M), rows summing to 1.

@@ -1,12 +1,13 @@
-"""Attention along rows and columns of the map: other functions than the plain block's, in memory of N * (H + W).
+"""Attention along rows and columns of the map, in memory of N * (H + W). Not the plain block's function.
 
-Both take two applications of the block with the same weights, after which every position has heard of every
-other. Scores are of a position and its own lines; nothing of size N x N exists.
+Both strategies apply the block twice with the same weights; after that, every position depends on every other. A
+position has scores only for its own row and column, and nothing of size N x N exists.
 
-Everything is laid out as a grid, (H, B, W, channels): of all orders the one in which both the columns, a batch
-of B * W matrices, and the rows, a batch of H * B, are views, so that neither autograd nor a product copies the
-weights.
+Everything is laid out as a grid, (H, B, W, channels). It is the one order in which both the columns (a batch of B * W
+matrices) and the rows (a batch of H * B) are views, so that neither autograd nor a product copies the weights.
 """
+
+# Registered in strategy.COMPONENTS as "rows_and_columns:criss_cross" and "rows_and_columns:axial".
 
 from __future__ import annotations
 
@@ -17,13 +18,16 @@ from attnprof.attention.projections import Projections
 
 
 def criss_cross(p: Projections) -> tuple[Tensor, None]:
-    """Each position attends to its column and its row, itself once; recurrence 2.
+    """Let each position attend to its column and its row, counting itself once; recurrence 2.
 
-    CCNet (Huang et al. 2018, arXiv:1811.11721, section 3.2 and 3.3): one softmax over the H + W - 1 positions, and
-    the block a second time on its own output.
+    As in CCNet (Huang et al. 2018, arXiv:1811.11721, section 3.2 and 3.3), there is one softmax over the H + W - 1
+    positions, and the block runs a second time on its own output.
+
+    Args:
+        p: the block's projections of its input.
 
     Returns:
-        The block's output (B, C, H, W); there is no attention map.
+        The block's output (B, C, H, W), and None: there is no attention map.
 
     Raises:
         ValueError: the block pools its keys.
@@ -32,13 +36,16 @@ def criss_cross(p: Projections) -> tuple[Tensor, None]:
 
 
 def axial(p: Projections) -> tuple[Tensor, None]:
-    """Attention within each column, then within each row of what came of it.
+    """Attend within each column, then within each row of the result.
 
-    Ho et al. 2019, arXiv:1912.12180; Wang et al. 2020, arXiv:2003.07853, both without the position encodings and
-    with one set of weights, which is all that the plain block has.
+    As in Ho et al. 2019, arXiv:1912.12180, and Wang et al. 2020, arXiv:2003.07853, but without position encodings and
+    with one set of weights, since the plain block has no more.
+
+    Args:
+        p: the block's projections of its input.
 
     Returns:
-        The block's output (B, C, H, W); there is no attention map.
+        The block's output (B, C, H, W), and None: there is no attention map.
 
     Raises:
         ValueError: the block pools its keys.
@@ -49,7 +56,7 @@ def axial(p: Projections) -> tuple[Tensor, None]:
 def _criss_cross_once(p: Projections) -> Tensor:
     height, width = p.x.shape[2:]
     query, key = _grid(p, p.query()), _grid(p, _own_key(p, "criss-cross"))
-    # The row has the position itself, so the column leaves it out.
+    # A position is in its row and in its column: the column leaves it out, so that it counts once.
     itself = torch.full((height,), -torch.inf, device=query.device, dtype=query.dtype).diag()
     attention = torch.softmax(
         torch.cat(
@@ -85,6 +92,7 @@ def _weights(query: Tensor, key: Tensor) -> Tensor:
 
 
 def _own_key(p: Projections, name: str) -> Tensor:
+    """Return the key, or raise ValueError if it is not one for each position."""
     key = p.key()
     if key.shape[2] != p.x.shape[2] * p.x.shape[3]:
         raise ValueError(
@@ -95,30 +103,30 @@ def _own_key(p: Projections, name: str) -> Tensor:
 
 
 def _grid(p: Projections, positions: Tensor) -> Tensor:
-    """(B, C', N) -> (H, B, W, C'), a copy."""
+    """Copy positions into a grid, (B, C', N) -> (H, B, W, C')."""
     return positions.view(*positions.shape[:2], *p.x.shape[2:]).permute(2, 0, 3, 1).contiguous()
 
 
 def _map(grid: Tensor) -> Tensor:
-    """(H, B, W, C') -> (B, C', H, W)."""
+    """View a grid as a map, (H, B, W, C') -> (B, C', H, W)."""
     return grid.permute(1, 3, 0, 2)
 
 
 def _columns(grid: Tensor) -> Tensor:
-    """(H, B, W, C') -> (B * W, H, C')."""
+    """View the columns of a grid as a batch, (H, B, W, C') -> (B * W, H, C')."""
     return grid.flatten(1, 2).transpose(0, 1)
 
 
 def _rows(grid: Tensor) -> Tensor:
-    """(H, B, W, C') -> (H * B, W, C')."""
+    """View the rows of a grid as a batch, (H, B, W, C') -> (H * B, W, C')."""
     return grid.flatten(0, 1)
 
 
 def _grid_of_columns(p: Projections, columns: Tensor) -> Tensor:
-    """(B * W, H, C') -> (H, B, W, C')."""
+    """View a batch of columns as a grid, (B * W, H, C') -> (H, B, W, C')."""
     return columns.transpose(0, 1).view(p.x.shape[2], p.x.shape[0], p.x.shape[3], -1)
 
 
 def _grid_of_rows(p: Projections, rows: Tensor) -> Tensor:
-    """(H * B, W, C') -> (H, B, W, C')."""
+    """View a batch of rows as a grid, (H * B, W, C') -> (H, B, W, C')."""
     return rows.view(p.x.shape[2], p.x.shape[0], p.x.shape[3], -1)

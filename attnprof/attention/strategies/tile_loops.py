@@ -1,4 +1,4 @@
-"""The passes of `tiled` over a score matrix, tile by tile."""
+"""The loops of `tiled` over a score matrix, tile by tile: one forward and two backward passes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LOG2_E = math.log2(math.e)  # exp2 is four times faster than exp on the CPU, an
 
 
 class _Buffer:
-    """One allocation that serves every tile of a pass, the smaller ones at the edges too.
+    """One allocation that serves every tile of a pass, including the smaller ones at the edges.
 
-    For half-precision operands the products are in that precision and the softmax in float32, so
-    there are two: `operand` (what products read and write) and `exact` (what the softmax works on).
+    For half-precision operands the products are in that precision and the softmax is in float32. Then there are two
+    allocations: `operand`, which products read and write, and `exact`, which the softmax works on.
     """
 
     def __init__(self, like: Tensor, tile: Tile) -> None:
@@ -24,17 +24,17 @@ class _Buffer:
         self._operand = like.new_empty(size)
         half = like.dtype in (torch.float16, torch.bfloat16)
         self._exact = like.new_empty(size, dtype=torch.float32) if half else self._operand
-        # By shape: making them takes as long as launching a kernel.
+        # Views by shape, kept because making a view takes as long as launching a kernel.
         self._views: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
-        """a @ b as a tile to compute on."""
+        """Return a @ b as a tile to compute on."""
         operand, exact = self._of_shape((a.shape[0], a.shape[1], b.shape[2]))
         torch.bmm(a, b, out=operand)
         return exact if exact is operand else exact.copy_(operand)
 
     def operand(self, tile: Tensor) -> Tensor:
-        """The tile from `product`, after computing on it, as an operand of further products."""
+        """Return a tile from `product`, after computing on it, as an operand of further products."""
         operand, exact = self._of_shape(tile.shape)
         return operand if exact is operand else operand.copy_(tile)
 
@@ -47,12 +47,17 @@ class _Buffer:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, tile: Tile, needs_lse: bool) -> tuple[Tensor, Tensor | None]:
-    """softmax(query^T key) value^T, (B, C, N), and where needed the log-sum-exp of each query's scores, (B, N).
+    """Compute softmax(query^T key) value^T.
 
     Args:
         query: (B, E, N).
         key: (B, E, M).
         value: (B, C, M).
+        tile: the part of the scores that exists at one time.
+        needs_lse: whether `backward_by_keys` will need the log-sum-exp.
+
+    Returns:
+        The output (B, C, N), and the log-sum-exp of each query's scores (B, N), or None if it is not needed.
     """
     batch, _, n_queries = query.shape
     out = value.new_empty(batch, value.shape[1], n_queries)
@@ -65,7 +70,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, tile: Tile, needs_lse: boo
             out[images, :, rows] = attended.transpose(1, 2)
             if lse is not None and row_lse is not None:
                 lse[images, rows] = row_lse
-            del attended, row_lse  # before the next have theirs
+            del attended, row_lse  # freed before the next rows allocate theirs
         del v
     return out, lse
 
@@ -73,9 +78,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, tile: Tile, needs_lse: boo
 def _attend_rows(
     q: Tensor, k: Tensor, v: Tensor, step: int, buffer: _Buffer, needs_lse: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Some query rows against all keys, `step` keys at a time; (b, rows, C) and (b, rows)."""
+    """Attend with some query rows to all keys, `step` keys at a time; return (b, rows, C) and (b, rows)."""
     n_keys = k.shape[2]
-    needs_lse |= step < n_keys  # by which parts are merged
+    needs_lse |= step < n_keys  # the log-sum-exp merges the parts
     merged: Tensor | None = None
     merged_lse: Tensor | None = None
     for columns in chunks(n_keys, step):
@@ -100,15 +105,20 @@ def _attend_rows(
 def backward_by_rows(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, tile: Tile, matrix: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of `attend`, by tiles of whole rows, which need nothing that forward found.
+    """Run the backward of `attend` with tiles of whole rows; needs nothing saved by forward.
 
     Args:
-        grad: of the output (B, C, N).
-        matrix: weight (C, C) and bias (C,) of a projection of `value` (and so of the output) that `grad` is behind.
+        grad: the gradient of the output, (B, C, N).
+        query: (B, E, N).
+        key: (B, E, M).
+        value: (B, C, M).
+        tile: the part of the scores that exists at one time, with all M keys.
+        matrix: weight (C, C) and bias (C,) if the value, and so the output, is projected and `grad` is the gradient of
+            the projected output.
 
     Returns:
         The gradients of query (B, E, N), key (B, E, M) and projected value (B, C, M), the last in float32
-        at least; and the sum over all of `grad` times the projected output.
+        at least; and the sum of `grad` times the projected output over all entries.
     """
     batch, _, n_queries = query.shape
     grad_query = query.new_empty(query.shape)
@@ -122,7 +132,7 @@ def backward_by_rows(
             weights = weights_buffer.product(q_rows.transpose(1, 2), k)
             torch.softmax(weights, -1, out=weights)
             _add_product(sum_value[images], g_rows, weights_buffer.operand(weights))
-            # Without the bias, which adds to a row's dP a constant: D has it too.
+            # The bias is left out: it adds the same constant to a row of dP and to D, so it cancels in dP - D.
             pulled = g_rows.transpose(1, 2) if matrix is None else g_rows.transpose(1, 2) @ matrix[0]
             slopes = slopes_buffer.product(pulled, v).mul_(weights)
             dot = slopes.sum(-1, keepdim=True)
@@ -137,13 +147,34 @@ def backward_by_rows(
 
 
 def backward_by_keys(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, tile: Tile,
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    tile: Tile,
     matrix: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """The same by tiles of any shape, with the projected output (B, C, N) and the log-sum-exp of `attend`.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Run the backward of `attend` with tiles of any shape; needs the output and the log-sum-exp of forward.
 
-    A chunk of keys against all queries gives its dV and dK whole, and only dQ, an eighth of the size,
-    is summed over chunks (in float32).
+    A chunk of keys against all queries gives its part of dV and dK whole. Only dQ, an eighth of the size of a map, is
+    summed over chunks (in float32).
+
+    Args:
+        grad: the gradient of the output, (B, C, N).
+        query: (B, E, N).
+        key: (B, E, M).
+        value: (B, C, M).
+        out: the output, projected if there is a `matrix`, (B, C, N).
+        lse: the log-sum-exp of each query's scores, (B, N).
+        tile: the part of the scores that exists at one time.
+        matrix: weight (C, C) and bias (C,) if the value, and so the output, is projected and `grad` is the gradient of
+            the projected output.
+
+    Returns:
+        The gradients of query (B, E, N), key (B, E, M) and projected value (B, C, M); and the sum of `grad` times `out`
+        over all entries.
     """
     batch, _, n_queries = query.shape
     grad_query, grad_key, grad_value = (t.new_empty(t.shape) for t in (query, key, value))
@@ -178,21 +209,22 @@ def backward_by_keys(
 
 
 def _row_dot(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """sum over channels of a * b, (B, C, N) -> (B, N), without a product of that whole size."""
-    return torch.stack([
+    """Sum a * b over channels, (B, C, N) -> (B, N), without making the whole product."""
+    sums = (
         torch.cat([(x[:, columns] * y[:, columns]).sum(0, dtype=dtype) for columns in pieces(x)])
         for x, y in zip(a, b, strict=True)
-    ])  # fmt: skip
+    )
+    return torch.stack(list(sums))
 
 
 def _rows(columns: Tensor) -> Tensor:
-    """(B, C, N) -> (B, N, C). Copied on the CPU, whose matrix products read rows 1.5x faster."""
+    """Return (B, C, N) as (B, N, C); a copy on the CPU, whose matrix products read contiguous rows 1.5x faster."""
     rows = columns.transpose(1, 2)
     return rows.contiguous() if columns.device.type == "cpu" else rows
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a @ b, without a product of that size where the dtypes agree."""
+    """Add a @ b to `total` in place; if the dtypes agree, without a temporary product."""
     if total.dtype == a.dtype:
         total.baddbmm_(a, b)
     else:

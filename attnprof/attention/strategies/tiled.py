@@ -1,25 +1,27 @@
-"""Exact attention tile by tile: the N x M weights never exist, in forward or in training.
+"""Exact attention tile by tile: the N x M weights never exist, neither in forward nor in training.
 
-Both strategies here are one algorithm. Forward takes the softmax of a tile's scores; where a tile has
-not all keys, the partial results are merged by each row's log-sum-exp (online softmax: Milakov and
-Gimelshein 2018, arXiv:1805.02867; FlashAttention, Dao et al. 2022, arXiv:2205.14135). Backward
-recomputes each tile's weights P from its scores S and keeps nothing of size N x M:
+Both strategies are one algorithm. Forward takes the softmax of a tile's scores. If a tile does not have all keys, the
+partial results are merged by each row's log-sum-exp (online softmax: Milakov and Gimelshein 2018, arXiv:1805.02867;
+FlashAttention, Dao et al. 2022, arXiv:2205.14135). Backward recomputes each tile's weights P from its scores S and
+keeps nothing of size N x M:
 
     dV = P^T dO                 D  = rowsum(P * dP) = rowsum(dO * O)
     dP = dO V^T                 dS = P * (dP - D)
     dQ = dS K                   dK = dS^T Q
 
-Of maps, tensors of the size of the input, there are no more than need be either:
+Input-sized tensors ("maps") are also kept to a minimum:
 
-- V = X W^T + b is linear and each row of P sums to 1, so P V = (P X) W^T + b: the input itself is
-  attended to, and what comes of it is projected.
-- dO = gamma * dy: all of the above is computed with dy, and gamma scales the results.
-- Where tiles have whole rows, D is a sum over the tile, and O is not kept for it.
+- V = X W^T + b is linear and each row of P sums to 1, so P V = (P X) W^T + b. The input itself is attended to, and the
+  result is projected.
+- dO = gamma * dy. All of the above is computed with dy, and gamma scales the results.
+- If tiles have whole rows, D is a sum over the tile, and O need not be kept for it.
 - dV turns into dX in place, piece by piece.
 
-At its peak a training step of `chunked` holds the input, the output and their gradients, and of the
-projections and tiles some quarters of such a map.
+At its peak, a training step of `chunked` holds the input, the output and their gradients. Projections and tiles add a
+few quarters of such a map.
 """
+
+# Registered in strategy.COMPONENTS as "tiled:chunked" and "tiled:online".
 
 from __future__ import annotations
 
@@ -30,25 +32,34 @@ import torch
 from torch import Tensor
 
 from attnprof.attention.differentiable_once import differentiable_once
-from attnprof.attention.projections import Projections
+from attnprof.attention.projections import Projections, project_columns
 from attnprof.attention.strategies.tile_loops import attend, backward_by_keys, backward_by_rows
 from attnprof.attention.tiles import Tile, exact_dtype, pieces, row_tile, tall_tile
 
 
 def chunked(p: Projections, queries: int | None = None) -> tuple[Tensor, None]:
-    """Chunks of `queries` query rows against all keys: a tile of queries x M scores.
+    """Attend with chunks of query rows against all keys: a tile has queries x M scores.
+
+    Args:
+        p: the block's projections of its input.
+        queries: the rows of a chunk; None chooses them for the device.
 
     Returns:
-        The block's output (B, C, H, W); there is no attention map.
+        The block's output (B, C, H, W), and None: there is no attention map.
     """
     return _block(p, lambda query, key: row_tile(query, key, queries)), None
 
 
 def online(p: Projections, queries: int | None = None, keys: int | None = None) -> tuple[Tensor, None]:
-    """Tiles of `queries` x `keys` scores: the memory of a tile does not depend on N.
+    """Attend with tiles of queries x keys scores: the memory of a tile does not depend on N.
+
+    Args:
+        p: the block's projections of its input.
+        queries: the rows of a tile.
+        keys: the columns of a tile. If one of the two is None, both are chosen for the device.
 
     Returns:
-        The block's output (B, C, H, W); there is no attention map.
+        The block's output (B, C, H, W), and None: there is no attention map.
     """
     sizes = (queries, keys) if queries and keys else None
     return _block(p, lambda query, key: tall_tile(query, key, sizes)), None
@@ -56,14 +67,15 @@ def online(p: Projections, queries: int | None = None, keys: int | None = None) 
 
 def _block(p: Projections, tile_for: Callable[[Tensor, Tensor], Tile]) -> Tensor:
     matrices = p.matrices()
-    skip = (p.x, p.gamma) if p.ends_plainly else (None, None)
+    skip = (p.x, p.parts.gamma) if p.ends_plainly else (None, None)
     inputs = (*skip, *(matrices or (p.query(), p.key(), p.value())))
-    # Asked here: inside an autograd function gradients are off, and under no_grad parameters still want theirs.
+    # Decided here because gradients are off inside an autograd function, while under no_grad parameters still require
+    # them.
     training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     device = p.x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else p.x.dtype
-    # Inside, each product runs in the dtype of its operands and the softmax in float32:
-    # what autocast would add are casts of whole tiles.
+    # Inside, each product runs in the dtype of its operands and the softmax in float32. Autocast would only add casts
+    # of whole tiles.
     with torch.autocast(device, enabled=False):
         if matrices:
             return _TiledBlock.apply(*inputs, dtype, tile_for, training)  # type: ignore[no-untyped-call,no-any-return]
@@ -72,16 +84,22 @@ def _block(p: Projections, tile_for: Callable[[Tensor, Tensor], Tile]) -> Tensor
 
 
 class _TiledAttention(torch.autograd.Function):
-    """query (B, E, N), key (B, E, M), value (B, D, M) -> the attended values (B, D, N).
+    """The attended values (B, D, N) of query (B, E, N), key (B, E, M) and value (B, D, M).
 
-    Given x (B, C, H, W) and gamma too, D = C: the block's output gamma * attended + x, (B, C, H, W).
+    If x (B, C, H, W) and gamma are given too, D = C and the result is the block's output gamma * attended + x.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor | None, gamma: Tensor | None, query: Tensor, key: Tensor, value: Tensor,
-        tile_for: Callable[[Tensor, Tensor], Tile], training: bool,
-    ) -> Tensor:  # fmt: skip
+        ctx: Any,
+        x: Tensor | None,
+        gamma: Tensor | None,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        tile_for: Callable[[Tensor, Tensor], Tile],
+        training: bool,
+    ) -> Tensor:
         ctx.tile = tile_for(query, key)
         keeps = training and ctx.tile.keys < key.shape[2]
         out, lse = attend(query, key, value, ctx.tile, needs_lse=keeps)
@@ -105,16 +123,25 @@ class _TiledAttention(torch.autograd.Function):
 
 
 class _TiledBlock(torch.autograd.Function):
-    """The block from weights (C', C) and biases (C',) of query, key and value, all of it in `dtype`."""
+    """The block's output from weights (C', C) and biases (C',) of query, key and value, computed in `dtype`."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gamma: Tensor, query_weight: Tensor, query_bias: Tensor, key_weight: Tensor,
-        key_bias: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype,
-        tile_for: Callable[[Tensor, Tensor], Tile], training: bool,
-    ) -> Tensor:  # fmt: skip
+        ctx: Any,
+        x: Tensor,
+        gamma: Tensor,
+        query_weight: Tensor,
+        query_bias: Tensor,
+        key_weight: Tensor,
+        key_bias: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        dtype: torch.dtype,
+        tile_for: Callable[[Tensor, Tensor], Tile],
+        training: bool,
+    ) -> Tensor:
         flat = x.flatten(2).to(dtype)  # (B, C, N)
-        query, key = _product(flat, query_weight, query_bias), _product(flat, key_weight, key_bias)
+        query, key = _project(flat, query_weight, query_bias), _project(flat, key_weight, key_bias)
         ctx.tile, ctx.dtype = tile_for(query, key), dtype
         keeps = training and ctx.tile.keys < key.shape[2]
         out, lse = attend(query, key, flat, ctx.tile, needs_lse=keeps)
@@ -132,7 +159,7 @@ class _TiledBlock(torch.autograd.Function):
         x, gamma, query_weight, query_bias, key_weight, key_bias, weight, bias, out, lse = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
             flat, slope = x.flatten(2).to(ctx.dtype), grad.flatten(2).to(ctx.dtype)
-            query, key = _product(flat, query_weight, query_bias), _product(flat, key_weight, key_bias)
+            query, key = _project(flat, query_weight, query_bias), _project(flat, key_weight, key_bias)
             matrix = (weight.to(ctx.dtype), bias.to(ctx.dtype))
             if out is None:
                 *grads, dot = backward_by_rows(slope, query, key, flat, ctx.tile, matrix)
@@ -141,19 +168,21 @@ class _TiledBlock(torch.autograd.Function):
             del query, key
             weights = (query_weight, key_weight, weight)
             grad_x, grad_weights, grad_biases = _input_gradient(grad, gamma, flat, weights, grads)
-        interleaved = (g.mul_(gamma).to(w.dtype) for pair in zip(grad_weights, grad_biases, strict=True)
-                       for g, w in zip(pair, (weight, bias), strict=True))  # fmt: skip
+        interleaved = (
+            unscaled.mul_(gamma).to(parameter.dtype)
+            for pair in zip(grad_weights, grad_biases, strict=True)
+            for unscaled, parameter in zip(pair, (weight, bias), strict=True)
+        )
         return grad_x, dot.to(gamma.dtype).view(gamma.shape), *interleaved, None, None, None
 
 
-def _product(flat: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(B, C, N) -> (B, C', N)."""
-    weight = weight.to(flat.dtype).expand(len(flat), -1, -1)
-    return torch.baddbmm(bias.to(flat.dtype).unsqueeze(1), weight, flat)
+def _project(flat: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Project in the dtype of `flat`, (B, C, N) -> (B, C', N)."""
+    return project_columns(flat, weight.to(flat.dtype), bias.to(flat.dtype))
 
 
 def _residual(x: Tensor, gamma: Tensor, out: Tensor, keeps: bool) -> Tensor:
-    """gamma * out + x, in place of `out` (B, C, N) unless that is kept."""
+    """Return gamma * out + x, computed in place of `out` (B, C, N) unless that is kept."""
     if not keeps and x.is_contiguous() and x.dtype == out.dtype == gamma.dtype:
         return out.mul_(gamma).view(x.shape).add_(x)
     return torch.addcmul(x, gamma, out.view(x.shape))
@@ -162,11 +191,15 @@ def _residual(x: Tensor, gamma: Tensor, out: Tensor, keeps: bool) -> Tensor:
 def _input_gradient(
     grad: Tensor, gamma: Tensor, flat: Tensor, weights: tuple[Tensor, ...], grads: list[Tensor]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """The gradients of the input, and without gamma those of weights and biases.
+    """Return the gradients of the input, of the weights and of the biases; the last two still without gamma.
 
     Args:
-        grads: of query, key and value, without gamma. The input's takes the last one's place, if that is of
-            its dtype.
+        grad: the gradient of the block's output, (B, C, H, W).
+        gamma: the block's, of one element.
+        flat: the input, (B, C, N), in the dtype of the computation.
+        weights: of query, key and value, (C', C) each.
+        grads: the gradients of query, key and value, without gamma. The last is overwritten with the input's gradient
+            if the two have the same dtype.
     """
     exact = exact_dtype(flat.dtype)
     *_, grad_value = grads
