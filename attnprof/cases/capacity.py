@@ -1,4 +1,4 @@
-"""How much memory there is, and whether a case fits into it."""
+"""The memory that a case may use, and whether the case fits into it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from attnprof.cases.record import Record
 
 @dataclass(frozen=True)
 class Capacity:
-    """What there is, and what of it is to stay free.
+    """The memory there is, and the part of it that is to stay free.
 
     Attributes:
-        total_bytes: of the card, the budget or the host.
-        margin_bytes: for the rest of the model, other programs and what differs from what was tried.
+        total_bytes: the memory of the card, the budget or the host.
+        margin_bytes: kept free for the rest of the model, for other programs and for what differs from the case.
     """
 
     total_bytes: int
@@ -22,15 +22,16 @@ class Capacity:
 
     @property
     def usable_bytes(self) -> int:
+        """The memory that a case may take."""
         return max(0, self.total_bytes - self.margin_bytes)
 
 
 def need_bytes(memory: Memory) -> int:
-    """What a case takes of a device: on CUDA whole segments, and what lies outside the caching allocator."""
+    """Return the bytes that a case takes of a device: on CUDA whole segments, and what is outside of the allocator."""
     return (memory.peak_reserved_bytes or memory.peak_allocated_bytes) + (memory.context_bytes or 0)
 
 
 def fits(record: Record, capacity: Capacity) -> bool:
-    """Whether the case ran and leaves the margin free."""
+    """Return whether the case ran and leaves the margin free."""
     memory = record.measurement.memory
     return record.outcome is Outcome.COMPLETED and memory is not None and need_bytes(memory) <= capacity.usable_bytes

@@ -1,4 +1,4 @@
-"""GPUs that can be emulated: `data/gpus.csv` and `data/capabilities.csv`. Needs no torch."""
+"""The GPUs that can be emulated, from `data/gpus.csv` and `data/capabilities.csv`. Needs no torch."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _OPTIONS = ("memory", "context")
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU, as its driver describes it to PyTorch.
+    """A GPU as its driver describes it to PyTorch.
 
     Attributes:
-        key: what `--gpu` calls it.
-        name: as `torch.cuda.get_device_name` prints it.
-        where: where it is met.
-        compute_capability: `7.5`.
+        key: its name in `--gpu`.
+        name: its name in `torch.cuda.get_device_name`.
+        where: where people meet this card (Colab, AWS g4dn and so on).
+        compute_capability: as `7.5`.
         multiprocessors, l2_cache_kib, clock_mhz, memory_clock_mhz, memory_bus_bits: of the card.
         threads_per_multiprocessor, blocks_per_multiprocessor, registers_per_multiprocessor,
         shared_kib_per_multiprocessor, shared_kib_per_block: of its compute capability.
-        total_bytes: what `get_device_properties().total_memory` says, the lowest over drivers.
-        total_max_bytes: the highest.
+        total_bytes: `get_device_properties().total_memory`, the lowest over drivers.
+        total_max_bytes: the same, the highest over drivers.
         context_bytes: allowance for what the CUDA context, loaded code and library handles take outside
             PyTorch's caching allocator. It differs by driver, torch and what has run: not exact.
-        context_source: where the allowance comes from.
-        bandwidth_gb_s, fp32_tflops, fp16_tensor_tflops: the vendor's peaks; None where it has none.
-        options: what was changed of the catalogue's entry, as `memory=8GB`.
+        context_source: the source of the allowance.
+        bandwidth_gb_s, fp32_tflops, fp16_tensor_tflops: the vendor's peaks; None if the card has no such unit.
+        options: changes to the catalogue's entry, as `memory=8GB`.
     """
 
     key: str
@@ -63,14 +63,14 @@ class Card:
     options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """As `--gpu` spells it."""
+        """Return the card as `--gpu` spells it."""
         return ",".join([self.key, *self.options])
 
     def with_option(self, option: str) -> Card:
-        """Change the entry: `memory=8GB` or `context=300MiB`.
+        """Return the card with one property changed: `memory=8GB` or `context=300MiB`.
 
         Raises:
-            AttnprofError: no such option, or a value that means nothing.
+            AttnprofError: there is no such property, or the value is not a memory size that it can have.
         """
         name, _, value = (part.strip() for part in option.partition("="))
         if name not in _OPTIONS:
@@ -87,7 +87,7 @@ class Card:
         return changed
 
     def flops_per_second(self, dtype: str) -> float:
-        """The vendor's peak of a product, float32 without TF32, as PyTorch has it by default."""
+        """Return the vendor's peak rate of a matrix product; float32 without TF32, which is PyTorch's default."""
         fp32 = self.fp32_tflops * 1e12
         if dtype == "float64":
             return fp32 / 2 if self.compute_capability in ("6.0", "7.0", "8.0", "9.0") else fp32 / 32
@@ -97,31 +97,42 @@ class Card:
         return halved if native else fp32
 
     def description(self) -> str:
-        """For the emulated device: every field of `Card` in emulation/native/emulator.h."""
+        """Return every field of `Card` in emulation/native/emulator.h, for the emulated device."""
         fields = (
-            "name", "compute_capability", "multiprocessors", "threads_per_multiprocessor",
-            "blocks_per_multiprocessor", "registers_per_multiprocessor", "shared_kib_per_multiprocessor",
-            "shared_kib_per_block", "l2_cache_kib", "clock_mhz", "memory_clock_mhz", "memory_bus_bits",
-            "total_bytes", "context_bytes",
-        )  # fmt: skip
+            "name",
+            "compute_capability",
+            "multiprocessors",
+            "threads_per_multiprocessor",
+            "blocks_per_multiprocessor",
+            "registers_per_multiprocessor",
+            "shared_kib_per_multiprocessor",
+            "shared_kib_per_block",
+            "l2_cache_kib",
+            "clock_mhz",
+            "memory_clock_mhz",
+            "memory_bus_bits",
+            "total_bytes",
+            "context_bytes",
+        )
         return ";".join(f"{field}={getattr(self, field)}" for field in fields)
 
 
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[Card, ...]:
-    """Every card, in the catalogue's order."""
+    """Return every card, in the order of the catalogue."""
     limits = {row["compute_capability"]: row for row in _rows("capabilities.csv")}
     return tuple(_card(row, limits[row["compute_capability"]]) for row in _rows("gpus.csv"))
 
 
 def parse_cards(text: str, context: str | None = None) -> list[Card]:
-    """`"t4,l4"`, or `"t4,memory=8GB,l4"`: a property changes the card before it.
+    """Return the cards of `"t4,l4"` or `"t4,memory=8GB,l4"`; a property changes the card before it.
 
     Args:
-        context: an allowance for every card that names none itself.
+        text: names of cards, and properties, separated by commas.
+        context: an allowance for the CUDA context of every card that names none itself.
 
     Raises:
-        AttnprofError: an unknown card (the message has near matches) or property.
+        AttnprofError: a card (the message contains near matches) or a property is unknown.
     """
     cards: list[Card] = []
     for entry in (part.strip() for part in text.split(",")):
@@ -133,10 +144,11 @@ def parse_cards(text: str, context: str | None = None) -> list[Card]:
             raise AttnprofError(f"gpu: {entry!r} comes before any card: write a card first, as in t4,{entry}")
     if context is not None:
         cards = [
-            card if any(option.startswith("context=") for option in card.options)
+            card
+            if any(option.startswith("context=") for option in card.options)
             else card.with_option(f"context={context}")
             for card in cards
-        ]  # fmt: skip
+        ]
     return list(dict.fromkeys(cards))
 
 
@@ -154,7 +166,7 @@ def _find(spelling: str) -> Card:
 
 
 def _plain(name: str) -> str:
-    """`NVIDIA GeForce RTX 3090` -> `rtx3090`."""
+    """Return `rtx3090` for `NVIDIA GeForce RTX 3090`."""
     return re.sub(r"nvidia|geforce|tesla|[^a-z0-9]", "", name.lower())
 
 
@@ -166,9 +178,15 @@ def _rows(file: str) -> list[dict[str, str]]:
 def _card(row: dict[str, str], limits: dict[str, str]) -> Card:
     texts = ("key", "name", "where", "compute_capability", "context_source")
     numbers = (
-        "multiprocessors", "l2_cache_kib", "clock_mhz", "memory_clock_mhz", "memory_bus_bits", "total_bytes",
-        "total_max_bytes", "context_bytes",
-    )  # fmt: skip
+        "multiprocessors",
+        "l2_cache_kib",
+        "clock_mhz",
+        "memory_clock_mhz",
+        "memory_bus_bits",
+        "total_bytes",
+        "total_max_bytes",
+        "context_bytes",
+    )
     rates = ("bandwidth_gb_s", "fp32_tflops", "fp16_tensor_tflops")
     fields: dict[str, Any] = {
         **{name: row[name] for name in texts},

@@ -11,7 +11,7 @@ from attnprof.attention.strategy import Strategy, StrategyError, parse_strategy
 from attnprof.cases.decoding import convert
 from attnprof.cases.workload import DTYPES, MODES, ModelWorkload, Workload
 
-# A model as its user wrote it, in the place of a strategy.
+# Stands in place of a strategy for a model as its user wrote it.
 AS_IS = "as-is"
 
 _KNOWN = {"mode": MODES, "dtype": DTYPES}
@@ -19,29 +19,35 @@ _KNOWN = {"mode": MODES, "dtype": DTYPES}
 
 @dataclass(frozen=True)
 class Case:
-    """One workload computed by one strategy (its canonical spelling), or `AS_IS` where that is a model."""
+    """A workload that is computed by a strategy.
+
+    Attributes:
+        workload: what is computed.
+        strategy: the canonical spelling of the strategy, or `AS_IS` for a model that is not changed.
+    """
 
     workload: Workload
     strategy: str
 
     @property
     def parsed(self) -> Strategy:
-        """What is as it was written gives nothing up: as the plain form."""
+        """The strategy. An unmodified model counts as exact, like `naive`."""
         return parse_strategy(self._spelling)
 
     @property
     def unsupported_reason(self) -> str | None:
-        """Why this combination means nothing, or None."""
+        """The reason that this combination means nothing, or None."""
         precision = self.parsed.precision_name
         if precision and self.workload.dtype != "fp32":
             return f"{precision} changes the precision of an fp32 workload; this one is {self.workload.dtype}"
         return None
 
     def implies_out_of_memory(self, other: Case) -> bool:
-        """Whether `other` cannot fit if this case did not: the same series, and larger."""
+        """Return whether `other` cannot fit if this case did not: it is of the same series, and larger."""
         return self.strategy == other.strategy and self.workload.is_within(other.workload)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the strategy and the fields of the workload, side by side."""
         return {"strategy": self.strategy, **asdict(self.workload)}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What a device tells of itself beside measuring on it. Needs no torch."""
+"""A device's state: free memory, usable kernels, and the processes that use it. Needs no torch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from dataclasses import dataclass
 
 from attnprof.cases.decoding import Bytes
 
-# Why the holders of a card cannot be told, where there is something to do about it.
+# Reasons that a card's processes cannot be listed and that a user can do something about.
 NO_BINDINGS = "nvidia-ml-py is not installed"
 IN_CONTAINER = "NVML does not know the processes of this container"
 
 
 @dataclass(frozen=True)
 class OtherProcess:
-    """Another process that holds the device's memory; `name` is "" and `held_bytes` None where not told."""
+    """A process, other than attnprof's, that holds memory of the device.
+
+    Attributes:
+        pid: its number.
+        name: its name; "" if it is not known.
+        held_bytes: the memory that it holds; None if that is not known.
+    """
 
     pid: int
     name: str
@@ -23,15 +29,15 @@ class OtherProcess:
 
 @dataclass(frozen=True)
 class DeviceState:
-    """The state of a device.
+    """The state of a device at one moment.
 
     Attributes:
-        free_bytes, total_bytes: of its memory; on the CPU free is what can be had without swapping.
-        kernels: of each dtype, each scaled_dot_product_attention kernel and why it cannot run the
-            block here; "" where it can.
-        other_processes: the largest first.
-        unnamed: why holders cannot be told; "" where they can.
-        no_cuda: on the CPU, torch's words on why it finds no CUDA device; "" where it finds one.
+        free_bytes, total_bytes: its memory; on the CPU, free is what can be allocated without swapping.
+        kernels: for each dtype and scaled_dot_product_attention kernel, why the kernel cannot run the block
+            in its preferred layout; "" if it can.
+        other_processes: those that use the device, the largest first.
+        unnamed: why the processes cannot be listed; "" if they can.
+        no_cuda: on the CPU, torch's words on why it finds no CUDA device; "" if it finds one.
     """
 
     free_bytes: Bytes

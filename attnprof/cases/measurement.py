@@ -1,4 +1,4 @@
-"""What came of a case: its outcome and its numbers."""
+"""The outcome of a case and its numbers. Needs no torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import Enum
 
 from attnprof.cases.decoding import Bytes, Count, Seconds, Share
 
-SPREAD = 0.1  # of a latency: IQR / median, up to which it counts as steady
+SPREAD = 0.1  # IQR / median of a latency, up to which it counts as steady
 
 
 class Outcome(str, Enum):
-    """How a case ended. None of these ends a sweep."""
+    """The way in which a case ended. None of these ends a sweep."""
 
     COMPLETED = "completed"
     OUT_OF_MEMORY = "out_of_memory"
@@ -22,7 +22,7 @@ class Outcome(str, Enum):
 
 
 class Source(str, Enum):
-    """Where a record's numbers come from: a device of this machine, or a card that is not there."""
+    """The source of a record's numbers: a device of this machine, or a card that is not there."""
 
     MEASURED = "measured"
     EMULATED = "emulated"
@@ -30,20 +30,20 @@ class Source(str, Enum):
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes, from the memory pass. `None`: this device has no such figure.
+    """The bytes that the memory pass read. A figure that the device does not have is None.
 
     Attributes:
         baseline_bytes: parameters, input and (in training) the gradient of the output.
-        first_step_bytes: peak of the first step above the baseline; what arrives once, such as the
-            cuBLAS workspaces, is in it.
+        first_step_bytes: peak of the first step above the baseline; includes what arrives once, such as the
+            cuBLAS workspaces.
         retained_bytes: what the first step leaves allocated above the baseline; negative if it frees more.
         step_bytes: peak of a later step above what was allocated before it.
-        peak_allocated_bytes: the highest point of all, baseline included. On CUDA the caching
-            allocator's blocks; on the CPU the requests to torch's allocator, the op-internal ones too.
-        peak_reserved_bytes: CUDA: the caching allocator's segments.
-        device_bytes: CUDA: what the process takes on the device, context included.
-        context_bytes: CUDA: the part of that outside the caching allocator.
-        peak_resident_bytes: CPU: growth of the process's resident set at its highest.
+        peak_allocated_bytes: the highest point of both steps, baseline included. On CUDA these are the caching
+            allocator's blocks; on the CPU the requests to torch's allocator, also those inside operators.
+        peak_reserved_bytes: on CUDA, the caching allocator's segments.
+        device_bytes: on CUDA, all that the process takes on the device, context included.
+        context_bytes: on CUDA, the part of `device_bytes` outside the caching allocator.
+        peak_resident_bytes: on the CPU, the largest growth of the process's resident set.
     """
 
     baseline_bytes: Bytes
@@ -59,11 +59,12 @@ class Memory:
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of a whole step; every sample is kept.
+    """The time of a whole step in seconds; every sample is kept.
 
     Attributes:
-        samples_seconds: each the mean of `runs_per_sample` consecutive steps.
-        median_seconds, iqr_seconds: of the samples.
+        samples_seconds: each is the mean of `runs_per_sample` consecutive steps.
+        runs_per_sample: the number of steps in a sample.
+        median_seconds, iqr_seconds: median and interquartile range of the samples.
     """
 
     samples_seconds: tuple[Seconds, ...]
@@ -79,7 +80,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of a whole step where they were not measured as a latency is, and how they came about."""
+    """The seconds of a whole step if they could not be measured as a latency, and the basis of the figure."""
 
     seconds: Seconds
     basis: str
@@ -87,15 +88,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Exactness:
-    """Largest errors against the plain block in float64 from the workload's own weights and input.
+    """The largest errors against the plain block in float64, computed from the workload's own weights and input.
 
     Attributes:
-        max_abs_error: of the output.
-        max_rel_error: of the output, over the largest value of the reference output.
-        grad_max_rel_error: training: the same for the gradients of input and parameters, the
-            worst of them. The key bias is left out: its gradient is zero (softmax does not
-            change when all scores of a row shift).
-        rows: query rows compared in each image, all or a fixed random subset.
+        max_abs_error: the largest error of the output.
+        max_rel_error: the same over the largest value of the reference output.
+        grad_max_rel_error: in training, the same for the gradients of input and parameters, the worst of them.
+            The key bias is left out: its gradient is zero, since softmax does not change when all scores
+            of a row shift.
+        rows: the number of query rows compared in each image, all or a fixed random subset.
     """
 
     max_abs_error: Share
@@ -106,7 +107,7 @@ class Exactness:
 
 @dataclass(frozen=True)
 class Kernel:
-    """The scaled_dot_product_attention kernel that ran, and why each better one did not."""
+    """The scaled_dot_product_attention kernel that ran, and the reasons that each better one did not."""
 
     name: str
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -118,11 +119,11 @@ class StepPeak:
 
     Attributes:
         phase: `forward`, `backward` or `optimizer step`.
-        module: in which it was, by its path in the model; "" for none.
-        operation: which ran.
-        allocated_bytes: what was allocated.
-        held: of that, bytes by kind: parameters, gradients, optimizer state, activations and so on.
-        modules: of activations and their gradients, bytes by the module that made them, largest first.
+        module: the path of the module that ran; "" for none.
+        operation: the operation that ran.
+        allocated_bytes: the memory that was allocated.
+        held: the bytes of `allocated_bytes` by kind: parameters, gradients, optimizer state, activations and so on.
+        modules: the bytes of activations and their gradients by the module that made them, largest first.
     """
 
     phase: str
@@ -135,17 +136,19 @@ class StepPeak:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The numbers of a case; a pass that could not be made is None and has a note.
+    """The numbers of a case. A pass that could not be made is None and has a note.
 
     Attributes:
-        flops: of one step of the plain definition, by torch.utils.flop_counter: useful work, so
-            that recomputation earns nothing.
+        memory, latency, exactness: the figures of the passes of the same names.
+        kernel: the scaled_dot_product_attention kernel; None if the step calls none.
+        flops: floating-point operations of one step of the plain definition, by torch.utils.flop_counter. They
+            are useful work: recomputation earns nothing.
         matmul_flops_per_second: this device's measured rate of a large product in this dtype.
         passes_seconds: wall time of each pass.
-        notes: one line each: warnings, and why a figure is missing.
-        estimate: of the latency, where that was asked for and could not be measured.
-        peak: of a model, where it is.
-        patched: of a model, the paths of the blocks that the strategy computes.
+        notes: warnings, and reasons that a figure is missing, a line each.
+        estimate: an estimate of the latency, if that was asked for and could not be measured.
+        peak: the highest moment of a model's step.
+        patched: the paths of the blocks of a model that the strategy computes.
     """
 
     memory: Memory | None = None

@@ -1,4 +1,4 @@
-"""Options as people write them, `64,64x96` or `16:9`, to values."""
+"""Values of options, read from what people write: `64,64x96` or `16:9`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attnprof.errors import AttnprofError
 
 
 def parse_sizes(text: str) -> list[tuple[int, int]]:
-    """`"64,64x96"` -> [(64, 64), (64, 96)].
+    """Return [(64, 64), (64, 96)], each (H, W), for `"64,64x96"`.
 
     Raises:
         AttnprofError: an entry is neither H nor HxW.
@@ -24,7 +24,7 @@ def parse_sizes(text: str) -> list[tuple[int, int]]:
 
 
 def parse_numbers(text: str, name: str) -> list[int]:
-    """`"1,4"` -> [1, 4].
+    """Return [1, 4] for `"1,4"`; `name` is the option's, for the message.
 
     Raises:
         AttnprofError: an entry is not a whole number.
@@ -36,10 +36,10 @@ def parse_numbers(text: str, name: str) -> list[int]:
 
 
 def parse_names(text: str, name: str) -> list[str]:
-    """`"a,b"` -> ["a", "b"].
+    """Return ["a", "b"] for `"a,b"`; `name` is the option's, for the message.
 
     Raises:
-        AttnprofError: nothing between the commas.
+        AttnprofError: there is nothing between two commas.
     """
     entries = [entry.strip() for entry in text.split(",")]
     if not all(entries):
@@ -48,13 +48,17 @@ def parse_names(text: str, name: str) -> list[str]:
 
 
 def parse_inputs(texts: Sequence[str]) -> tuple[int, str]:
-    """`["8,4,64,64", "8:long"]` -> (8, "4x64x64+:long"): the batch, and the inputs as `ModelWorkload` has them.
+    """Return the batch, and the inputs as `ModelWorkload` has them.
+
+    `["8,4,64,64", "8:long"]` gives (8, "4x64x64+:long").
 
     Raises:
-        AttnprofError: none, one that is no shape, or different batches.
+        AttnprofError: there is no input, one is not a shape, or the batches differ.
     """
     if not texts:
-        raise AttnprofError("input: say the shape of the model's input, batch first: --input 8,3,256,256")
+        raise AttnprofError(
+            "input: the shape of the model's input is missing; write it batch first: --input 8,3,256,256"
+        )
     batches, inputs = [], []
     for text in texts:
         match = re.fullmatch(r"([1-9][0-9]*)((?:,[1-9][0-9]*)*)(:long)?", text.replace(" ", ""))
@@ -68,14 +72,22 @@ def parse_inputs(texts: Sequence[str]) -> tuple[int, str]:
 
 
 def require_known(name: str, values: Iterable[str], known: Iterable[str]) -> None:
-    """Raises AttnprofError on a value that is not known; the message names those that are."""
+    """Check that every value is known.
+
+    Raises:
+        AttnprofError: a value is not; the message contains those that are.
+    """
     for value in values:
         if value not in known:
             raise AttnprofError(f"{name}: {value!r} is not one of {', '.join(known)}")
 
 
 def parse_ratio(text: str) -> float:
-    """`16:9` or `1.5`, width over height."""
+    """Return width over height for `16:9` or `1.5`.
+
+    Raises:
+        AttnprofError: the text is neither, or not positive.
+    """
     match = re.fullmatch(r"([0-9.]+)(?::([0-9.]+))?", text)
     try:
         ratio = float(match[1]) / float(match[2] or 1) if match else 0.0

@@ -1,4 +1,4 @@
-"""What to measure: cases, and the order in which a sweep runs them. Needs no torch."""
+"""The cases to measure, and the order in which a sweep runs them. Needs no torch."""
 
 from __future__ import annotations
 
@@ -14,29 +14,42 @@ from attnprof.cases.workload import DTYPES, MODES, Workload
 from attnprof.errors import AttnprofError
 
 DEFAULT_STRATEGIES = (
-    "naive", "naive+checkpoint", "chunked", "online", "sdpa", "sdpa-pad", "sdpa-split", "pooled:2",
-)  # fmt: skip
-# What a recommendation chooses from: besides these what lowers precision, and fewer keys.
+    "naive",
+    "naive+checkpoint",
+    "chunked",
+    "online",
+    "sdpa",
+    "sdpa-pad",
+    "sdpa-split",
+    "pooled:2",
+)
+# A recommendation also chooses from strategies with lower precision and fewer keys.
 RECOMMENDED_STRATEGIES = (
-    *DEFAULT_STRATEGIES, "pooled:2+sdpa-pad", "sdpa-pad+amp", "sdpa-pad+fp16", "chunked+fp16",
-)  # fmt: skip
+    *DEFAULT_STRATEGIES,
+    "pooled:2+sdpa-pad",
+    "sdpa-pad+amp",
+    "sdpa-pad+fp16",
+    "chunked+fp16",
+)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Cases in the order in which they run: the smallest workloads first."""
+    """The cases in the order in which they run: the smallest workloads first."""
 
     cases: tuple[Case, ...]
 
 
 def estimated_seconds(case: Case, flops_per_second: float, seconds_per_case: float | None) -> float:
-    """A rough guess for planning: two steps for memory, one for exactness, the rest for latency.
+    """Return a rough guess of a case's time: two steps for memory, one for exactness, the rest for latency.
 
-    Assumes that a step runs at half of the matrix-product rate, which the memory traffic of the
-    plain form does not reach and the fused forms exceed.
+    The guess assumes that a step runs at half of the matrix-product rate. The plain form is slower, because of
+    its memory traffic; the fused forms are faster.
 
     Args:
-        seconds_per_case: for latency; None: memory alone.
+        case: the case.
+        flops_per_second: the device's rate of matrix products.
+        seconds_per_case: the time for latency; None if only memory is measured.
     """
     step = case.workload.flops / (0.5 * flops_per_second)
     if seconds_per_case is None:
@@ -55,22 +68,38 @@ def make_plan(
     blocks: Sequence[str] = (Workload.block,),
     reduction: int | None = None,
 ) -> Plan:
-    """Every combination once, ordered by work.
+    """Return every combination once, ordered by work.
 
     Args:
-        reduction: None: each block's own.
+        sizes: heights and widths.
+        batches: batch sizes.
+        channels: channel counts.
+        strategies: spellings of strategies.
+        modes: names from `MODES`.
+        dtypes: names from `DTYPES`.
+        blocks: names from the catalogue of blocks.
+        reduction: C / (channels of query and key); None stands for each block's own.
 
     Raises:
-        AttnprofError: an empty list, an unknown name or a value that is out of range.
+        AttnprofError: a list is empty, a name is unknown or a value is out of range.
     """
-    for name, values in {"hw": sizes, "batch": batches, "channels": channels, "strategy": strategies,
-                         "mode": modes, "dtype": dtypes, "block": blocks}.items():  # fmt: skip
+    choices = {
+        "hw": sizes,
+        "batch": batches,
+        "channels": channels,
+        "strategy": strategies,
+        "mode": modes,
+        "dtype": dtypes,
+        "block": blocks,
+    }
+    for name, values in choices.items():
         if not values:
             raise AttnprofError(f"nothing to run: {name} is empty")
     require_known("mode", modes, MODES)
     require_known("dtype", dtypes, DTYPES)
-    for name, numbers in {"hw": itertools.chain(*sizes), "batch": batches, "channels": channels,
-                          "reduction": [1 if reduction is None else reduction]}.items():  # fmt: skip
+    reductions = [] if reduction is None else [reduction]
+    counts = {"hw": itertools.chain(*sizes), "batch": batches, "channels": channels, "reduction": reductions}
+    for name, numbers in counts.items():
         for number in numbers:
             if number < 1:
                 raise AttnprofError(f"{name}: {number} is not a positive whole number")

@@ -1,10 +1,10 @@
-"""What came of a case, and the file that keeps it: one JSON line a case. Needs no torch.
+"""A record: a case with its outcome and numbers, as one JSON line. Needs no torch.
 
 Schema versions:
-    1: first.
+    1: the first.
     2: the outcome `measured` is `completed`, since an emulated case has it too.
     3: `estimate` in a measurement.
-    4: `block` in a case; before, it was SAGAN's. A model in its place (`target`), and its `peak`.
+    4: adds `block` to a case (earlier records are SAGAN), and model cases (`target`) with their `peak`.
 All older ones are still read.
 """
 
@@ -30,11 +30,15 @@ class Record:
     """A line of the file: a case, its outcome and numbers, and where and how they were found.
 
     Attributes:
+        case: the workload and the strategy.
+        outcome: how the case ended.
+        measurement: its numbers.
         environment: what must agree for two records to be compared.
-        settings: seed, budget and the like: what the user chose beside the case.
+        settings: the user's choices beside the case, such as seed and budget.
         time: when the case ended, ISO 8601, UTC.
-        reason: for an outcome other than measured, one line.
-        implied_by: the smaller case whose out-of-memory settles this one, which was not run.
+        reason: one line; "" if the case completed.
+        implied_by: the smaller workload whose out-of-memory settles this one, which was not run; else "".
+        source: whether the numbers are measured or emulated.
     """
 
     case: Case
@@ -49,10 +53,11 @@ class Record:
 
     @property
     def card(self) -> str | None:
-        """The emulated card, as `--gpu` spells it; None where a device of this machine was measured."""
+        """The emulated card, as `--gpu` spells it; None if a device of this machine was measured."""
         return self.environment.gpu if self.source is Source.EMULATED else None
 
     def to_line(self) -> str:
+        """Return the record as a line of JSON, without its end."""
         fields = {
             "schema": SCHEMA,
             "case": self.case.to_json(),

@@ -1,4 +1,4 @@
-"""The file that keeps records: one JSON line a case."""
+"""The file that keeps records: one JSON line for each case. Needs no torch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ _LINE_START = b'{"schema":'
 
 
 class RecordFile:
-    """Appends records as they come; each is on disk before the next case starts.
+    """A file that records are appended to; each is on disk before the next case starts.
 
     A line cut short by a crash is dropped when the file is opened again.
 
+    Args:
+        path: the file; its folder is made if there is none.
+        resume: whether to continue a file that exists.
+
     Raises:
-        AttnprofError: the file cannot be read or written, or holds something else.
+        AttnprofError: the file cannot be read or written, contains something else, or exists although
+            it is not to be resumed.
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:
@@ -41,17 +46,17 @@ class RecordFile:
             raise AttnprofError(f"cannot write {path}: {error.strerror}; choose another --out") from None
 
     def append(self, record: Record) -> None:
-        """Returns when it is on disk. May be called from several threads.
+        """Append a record; return when it is on disk. May be called from several threads.
 
         Raises:
-            AttnprofError: it cannot be written.
+            AttnprofError: the record cannot be written.
         """
         assert self._stream is not None
         with self._lock:
             try:
                 self._stream.write(record.to_line() + "\n")
                 self._stream.flush()
-                self.records.append(record)  # Ctrl-C comes while the disk is waited for
+                self.records.append(record)  # before fsync: Ctrl-C usually arrives during it
                 os.fsync(self._stream.fileno())
             except OSError as error:
                 raise AttnprofError(
@@ -65,10 +70,10 @@ class RecordFile:
         Args:
             environment: of the records to come.
             settings: of the records to come, as in `Record`.
-            card: compare with the records of this emulated card; None: with those of this machine's device.
+            card: the emulated card whose records are compared; None for those of this machine's device.
 
         Raises:
-            AttnprofError: a record differs; the message names the key and both values.
+            AttnprofError: a record differs; the message contains the key and both values.
         """
         now = {**environment.to_json(), **settings}
         for record in self.records:
@@ -89,15 +94,17 @@ class RecordFile:
         self.close()
 
     def close(self) -> None:
+        """Close the file. It may be closed twice."""
         if self._stream is not None:
             with suppress(OSError):  # a full disk was reported when the record was appended
                 self._stream.close()
 
 
 def read_records(path: Path, *, drop_cut_line: bool = False) -> list[Record]:
-    """The records of a file, the newest last.
+    """Return the records of a file, the newest last.
 
     Args:
+        path: the file.
         drop_cut_line: remove from the file a last line that a crash cut short.
 
     Raises:

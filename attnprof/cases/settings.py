@@ -1,4 +1,4 @@
-"""What the user chose beside the cases. Needs no torch."""
+"""The user's choices beside the cases. Needs no torch."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user chose beside the cases.
+    """The user's choices beside the cases.
 
     Attributes:
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        seed: of weights, inputs and row subsets.
-        budget_bytes: what a case may take; None: what the device can spare.
-        case_seconds: for the latency of a case.
-        timeout_seconds: after which a case is ended as timed out.
-        memory_only: neither latency nor exactness.
-        estimates: a latency that cannot be measured, or not in time, is estimated.
+        seed: random seed for weights, inputs and row subsets.
+        budget_bytes: the memory that a case may take; None for what the device can spare.
+        case_seconds: time spent on the latency of a case.
+        timeout_seconds: time after which a case is ended as timed out.
+        memory_only: whether latency and exactness are left out.
+        estimates: whether a latency that cannot be measured, or not in time, is estimated.
     """
 
     device: str = "auto"
@@ -29,6 +29,6 @@ class Settings:
     estimates: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """What must agree for two records to stand in one file."""
+        """Return the settings that must agree for two records to be in one file."""
         kept = {k: value for k, value in asdict(self).items() if k not in ("device", "memory_only", "estimates")}
         return {**kept, "memory_only": True} if self.memory_only else kept  # older files know no such key

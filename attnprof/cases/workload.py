@@ -1,4 +1,4 @@
-"""What is run, whatever computes it: an attention block, or a user's whole model. Needs no torch."""
+"""Workloads: an attention block or a user's model, with its input, whatever computes it. Needs no torch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ OPTIMIZERS = ("sgd", "sgd-momentum", "adam", "adamw")
 
 @dataclass(frozen=True)
 class Workload:
-    """The block's input and what is done with it: everything of a case but the strategy.
+    """The input of a block and what is done with it: everything in a case but the strategy.
 
     Attributes:
         batch, channels, height, width: the input is (B, C, H, W).
         dtype: `fp32`, `fp16`, `bf16` or `fp64`.
         mode: `forward` (no gradients) or `train` (forward, and backward to input and parameters).
         reduction: C / (channels of query and key).
-        block: which block; see `attnprof.attention.blocks`.
+        block: its name in `attnprof.attention.blocks.catalogue`.
     """
 
     batch: Size
@@ -40,9 +40,9 @@ class Workload:
 
     @property
     def flops(self) -> int:
-        """Of the plain block's matrix products, for planning; measured cases use torch's counter.
+        """The floating-point operations of the plain block's matrix products.
 
-        Backward of a product is two of the same size.
+        They are for planning; measured cases use torch's counter. Backward of a product is two of the same size.
         """
         forward = block_form(self.block).forward_flops(
             self.batch, self.channels, self.height, self.width, self.reduction
@@ -50,7 +50,7 @@ class Workload:
         return forward * 3 if self.mode == "train" else forward
 
     def is_within(self, other: Workload) -> bool:
-        """Whether `other` is the same but larger, in one dimension at least and smaller in none."""
+        """Return whether `other` is the same but larger, in one dimension at least and smaller in none."""
         same_size = replace(self, batch=other.batch, channels=other.channels, height=other.height, width=other.width)
         return (
             same_size == other
@@ -62,7 +62,7 @@ class Workload:
 
     @property
     def kind(self) -> str:
-        """What it is beside its size: `fp32 train`, after the block where that is not SAGAN's."""
+        """Everything but the size, as text: `fp32 train`, after the block's name if it is not `sagan`."""
         return " ".join([*([self.block] if self.block != Workload.block else []), self.dtype, self.mode])
 
     def __str__(self) -> str:
@@ -71,13 +71,13 @@ class Workload:
 
 @dataclass(frozen=True)
 class ModelWorkload(Workload):
-    """A user's model and its inputs in the place of a block. Channels, height and width say nothing here.
+    """A user's model and its inputs in place of a block. Channels, height and width mean nothing here.
 
     Attributes:
-        target: `PATH.py:NAME` or `package.module:NAME`: a module, or what makes one when it is called.
-        inputs: shape of each input without the batch, and its kind if not floating, joined by `+`: `3x256x256`,
-            `4x64x64+:long`.
-        digest: of the file, so that results of another version of it are not taken for this one's.
+        target: `PATH.py:NAME` or `package.module:NAME`, a module or a callable that returns one.
+        inputs: the shape of each input without the batch, and its kind if not floating, joined by `+`:
+            `3x256x256`, `4x64x64+:long`.
+        digest: a hash of the file, so that results of another version of it are not taken for this one's.
         optimizer: one of `OPTIMIZERS`; "" in forward.
         amp, checkpointing, channels_last: whether each is on.
     """
@@ -92,16 +92,17 @@ class ModelWorkload(Workload):
 
     @property
     def flops(self) -> int:
-        """Not known before it runs."""
+        """Zero: the work of a model is not known before it runs."""
         return 0
 
     @property
     def kind(self) -> str:
+        """Everything but the target and the inputs, as text: `fp32 train adam amp`."""
         flags = [name for name in ("amp", "checkpointing", "channels_last") if getattr(self, name)]
         return " ".join([self.dtype, self.mode, *([self.optimizer] if self.optimizer else []), *flags])
 
     def input_shapes(self) -> list[tuple[tuple[int, ...], str]]:
-        """Of each input its shape, batch included, and its kind: `float` or `long`."""
+        """Return for each input its shape, batch included, and its kind: `float` or `long`."""
         found = []
         for one in self.inputs.split("+"):
             dims, _, kind = one.partition(":")

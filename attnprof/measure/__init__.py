@@ -1,1 +1,1 @@
-"""Measuring cases: `runner` in the command's process, everything else in the worker's."""
+"""Measuring cases: the command's side here, and everything that needs torch in `worker`, a process of its own."""

@@ -36,7 +36,7 @@ _START_SECONDS = 120.0  # importing torch from a cold network disk takes a while
 
 
 class Runner:
-    """Measures cases on one device, in a process apart that is started again when it is lost.
+    """A device and the process that measures cases on it, which is started again when it is lost.
 
     Use as a context manager: the process ends with it.
 

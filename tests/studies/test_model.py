@@ -173,7 +173,7 @@ def test_inputs_are_shapes_of_one_batch():
     workload = ModelWorkload(8, 1, 1, 1, target="net.py:Net", inputs="4x64x64+:long+77:long")
     assert workload.input_shapes() == [((8, 4, 64, 64), "float"), ((8,), "long"), ((8, 77), "long")]
     for texts, message in [
-        ([], "input: say the shape"), (["8,0"], "'8,0' is not a shape"), (["8x3"], "'8x3' is not a shape"),
+        ([], "input: the shape of the model's input is missing"), (["8,0"], "'8,0' is not a shape"), (["8x3"], "'8x3' is not a shape"),
         (["8,3", "4,3"], "the batches differ: 8, 4"),
     ]:  # fmt: skip
         with pytest.raises(AttnprofError, match=message):
@@ -188,7 +188,7 @@ def test_inputs_are_shapes_of_one_batch():
         ({"optimizer": "lion"}, "optimizer: 'lion' is not one of sgd, sgd-momentum, adam, adamw"),
         ({"mode": "eval"}, "mode: 'eval' is not one of"),
         ({"strategy": "sdpa-pda"}, "unknown strategy 'sdpa-pda'"),
-        ({"input": ()}, "input: say the shape"),
+        ({"input": ()}, "input: the shape of the model's input is missing"),
     ],
 )
 def test_a_request_that_means_nothing_is_told_before_anything_runs(net, options, message):

@@ -1,4 +1,4 @@
-"""A step of an attention block, as a program would run it."""
+"""A step of an attention block as a program would run it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,28 @@ from attnprof.measure.worker.devices.base import DTYPES, Device
 
 
 class BlockStep:
-    """The block and its tensors as a user's program holds them; calling it runs one step.
+    """A block and its tensors as a user's program holds them; calling it runs one step.
 
     The attention term's weight is 1, so that its errors show in the output.
+
+    Args:
+        case: a block's workload and its strategy.
+        device: where the tensors are.
+        seed: random seed for weights and input.
+
+    Attributes:
+        train: whether the step contains backward.
+        block: the module.
+        x: its input (B, C, H, W).
+        slope: the gradient of the output, of the same shape; None in forward.
     """
 
     def __init__(self, case: Case, device: Device, seed: int) -> None:
         w = case.workload
         self.train = w.mode == "train"
         torch.manual_seed(seed)
-        # Weights come from the host's generator, the same for every device; where there are no values they
-        # are made in place: a card may hold what this host cannot.
+        # Weights come from the host's generator, the same for every device. An emulated card has no values, so
+        # they are made on it directly: it may hold what this host cannot.
         with torch.device(device.name) if device.source is Source.EMULATED else nullcontext():
             self.block = unit_block(w, case.parsed).train(self.train)
         self.block.to(device.name, None if case.parsed.precision_name else DTYPES[w.dtype])
@@ -36,11 +47,12 @@ class BlockStep:
         self.slope = torch.randn_like(self.x, requires_grad=False) if self.train else None
 
     def tensors(self) -> list[Tensor]:
-        """What is allocated before the step."""
+        """Return the tensors that are allocated before the step."""
         given = [self.x, self.slope] if self.slope is not None else [self.x]
         return [*self.block.parameters(), *self.block.buffers(), *given]
 
     def __call__(self) -> None:
+        """Run the step."""
         if not self.train:
             with torch.no_grad():
                 self.block(self.x)
@@ -51,6 +63,7 @@ class BlockStep:
 
 
 def unit_block(workload: Workload, strategy: Strategy) -> AttentionBlock:
+    """Return the workload's block with weight 1 on its attention term, where a new block has 0."""
     block = block_form(workload.block).build(workload.channels, strategy, workload.reduction)
     with torch.no_grad():
         for weight in block.residual_weights():
@@ -59,7 +72,7 @@ def unit_block(workload: Workload, strategy: Strategy) -> AttentionBlock:
 
 
 def draw_input(case: Case, device: Device, seed: int) -> Tensor:
-    """The workload's input (B, C, H, W), standard normal, the same for every strategy."""
+    """Return the workload's input (B, C, H, W), standard normal, the same for every strategy."""
     w = case.workload
     generator = torch.Generator(device.name).manual_seed(seed)
     shape = (w.batch, w.channels, w.height, w.width)

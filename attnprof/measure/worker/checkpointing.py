@@ -16,13 +16,16 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
 def checkpoint_members(model: nn.Module) -> list[str]:
-    """Have the model's repeated parts computed again in backward; returns what was done.
+    """Make the model compute its repeated parts again in backward.
 
-    By the model's own switch where it has one (transformers, timm); else each member with parts of its
-    own of the outermost nn.Sequential and nn.ModuleList.
+    The model's own switch does it if there is one (transformers, timm). Otherwise the repeated parts are the
+    members, with parts of their own, of the outermost nn.Sequential and nn.ModuleList.
+
+    Returns:
+        The switch that was called, or the paths of the members.
 
     Raises:
-        UserModelError: there is nothing to checkpoint.
+        UserModelError: the model has nothing to checkpoint.
     """
     for switch in ("gradient_checkpointing_enable", "set_grad_checkpointing"):
         if hasattr(model, switch):
@@ -48,7 +51,7 @@ def _members(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _is_part(module: nn.Module) -> bool:
-    """Whether it has parameters and parts of its own; a container of such has its members further in."""
+    """Return whether a module has parameters and parts of its own and is not a container of such modules."""
     if isinstance(module, _CONTAINERS) and any(any(part.children()) for part in module.children()):
         return False
     return any(module.children()) and any(True for _ in module.parameters())

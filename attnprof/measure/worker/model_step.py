@@ -1,4 +1,4 @@
-"""A step of a user's whole model, as its program would run it."""
+"""A step of a user's whole model as its program would run it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,27 @@ class NothingToPatchError(ValueError):
 
 
 class ModelStep:
-    """The model, its optimizer and its input; calling it runs one step.
+    """A model, its optimizer and its input; calling it runs one step.
 
-    In training: gradients to None, forward, the loss, backward, the optimizer's step. The loss is the
-    model's output where that is one number, else the sum of the means of its floating tensors. Under `amp`
+    A training step sets gradients to None and runs forward, the loss, backward and the optimizer. The loss is the
+    model's output if that is one number, else the sum of the means of its floating tensors. With `amp`,
     forward runs in autocast, on CUDA with a gradient scaler.
 
+    Args:
+        case: a model's workload and its strategy.
+        device: where the tensors are.
+        seed: random seed for the model's weights.
+
     Attributes:
+        train: whether the step contains backward and the optimizer.
+        phase: `forward`, `backward` or `optimizer step`, while the step runs.
         patched: the paths of the blocks that the strategy computes.
-        notes: what else was done to the model, a line each.
+        notes: other changes to the model, a line each.
+        model, optimizer, inputs, scaler: as a user's program has them; no optimizer in forward.
+
+    Raises:
+        UserModelError: the model cannot be loaded, trained or checkpointed.
+        NothingToPatchError: no block of it can be computed by the strategy.
     """
 
     def __init__(self, case: Case, device: Device, seed: int) -> None:
@@ -55,7 +67,7 @@ class ModelStep:
         self.notes: tuple[str, ...] = ()
         self._format = torch.channels_last if w.channels_last else torch.preserve_format
         model = model.to(device.name).train(self.train)
-        # Of the dtype alone: `to` takes an order of dimensions for maps of four only.
+        # The dtype alone: `to` accepts an order of dimensions for parameters of four dimensions only.
         self.model = model.to(DTYPES[w.dtype])
         if w.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
@@ -72,10 +84,11 @@ class ModelStep:
         self.scaler = torch.amp.GradScaler("cuda", enabled=scales)
 
     def tensors(self) -> list[Tensor]:
-        """What is allocated before the first step."""
+        """Return the tensors that are allocated before the first step."""
         return [*self.model.parameters(), *self.model.buffers(), *self.inputs]
 
     def __call__(self) -> None:
+        """Run the step."""
         self.phase = "forward"
         if self.optimizer is None:
             with torch.no_grad(), self._autocast():
@@ -91,7 +104,11 @@ class ModelStep:
         self.scaler.update()
 
     def located(self) -> tuple[StepPeak | None, bool]:
-        """Run a step: where its memory is highest, or is out; and whether it is out."""
+        """Run a step and find where its memory is highest.
+
+        Returns:
+            The peak, or the moment in which the step ran out of memory; and whether it did.
+        """
         if self._device.name.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats(self._device.name)
         finder = PeakFinder(self.model, lambda: self.phase, self._device.name)
@@ -120,7 +137,7 @@ class ModelStep:
 
 
 def explained(error: Exception, case: Case) -> str:
-    """What went wrong in a model, and where in the user's file."""
+    """Return one line on what went wrong in a model, and where in the user's file."""
     assert isinstance(case.workload, ModelWorkload)
     if isinstance(error, (UserModelError, NothingToPatchError)):
         return str(error)
@@ -128,10 +145,14 @@ def explained(error: Exception, case: Case) -> str:
 
 
 def _model(case: Case, seed: int, *, keeps: bool) -> tuple[nn.Module, tuple[str, ...]]:
-    """The model and the paths of what was patched; built on the host, where values are real and it can be proven.
+    """Return the model and the paths of its patched blocks.
+
+    It is built on the host, where values are real and the patch can be proven.
 
     Args:
-        keeps: for the next case, which is likely of the same model.
+        case: the model's case.
+        seed: random seed for its weights.
+        keeps: whether to keep the model for the next case, which is likely of the same one.
     """
     assert isinstance(case.workload, ModelWorkload)
     key = (case.workload.target, case.workload.digest, case.strategy, seed)

@@ -1,4 +1,4 @@
-"""From a target such as `net.py:Net` to the user's module, and what to say where that fails."""
+"""Loading the user's module from a target such as `net.py:Net`, and naming the line in which it fails."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from torch import nn
 
 
 class UserModelError(Exception):
-    """The user's code failed, or has not what was named; the message says where."""
+    """The user's code failed or does not contain the name; the message contains the place."""
 
 
 def load_model(target: str) -> nn.Module:
-    """The named module, or what the named class or function makes without arguments.
+    """Return the named module, or the module that the named class or function returns without arguments.
+
+    Args:
+        target: `PATH.py:NAME` or `package.module:NAME`.
 
     Raises:
-        UserModelError
+        UserModelError: the file cannot be imported, or the name is not a module or fails to return one.
     """
     place, _, name = target.rpartition(":")
     with_blame: Callable[[BaseException], UserModelError] = partial(blamed, target=target)
@@ -51,7 +54,7 @@ def load_model(target: str) -> nn.Module:
 
 
 def blamed(error: BaseException, target: str) -> UserModelError:
-    """The error with the last line of the user's own file that led to it; else the last of any file."""
+    """Return the error with the last line of the user's own file that led to it, else the last of any file."""
     words = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].rstrip(": ")
     place = target.rpartition(":")[0]
     if isinstance(error, SyntaxError) and error.filename:
@@ -72,19 +75,19 @@ def _imported(place: str) -> ModuleType:
         sys.path.insert(0, str(Path.cwd()))
         return importlib.import_module(place)
     path = Path(place).resolve()
-    sys.path.insert(0, str(path.parent))  # for its neighbours, as `python net.py` has it
-    # A file may be called as a module that is there already.
+    sys.path.insert(0, str(path.parent))  # for imports of neighbouring files, as with `python net.py`
+    # A file may have the name of a module that is already imported.
     name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path.parent}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where pickle and dataclasses look
+    sys.modules[spec.name] = module  # pickle and dataclasses look here
     spec.loader.exec_module(module)
     return module
 
 
 def _is_plumbing(filename: str) -> bool:
-    """Whether it is a file of Python's import system, torch's or attnprof's own."""
+    """Return whether a file belongs to Python's import system, torch or attnprof."""
     own = [Path(__file__).parents[2], *(Path(module.__path__[0]) for module in (importlib, torch))]
     return filename.startswith(("<", *map(str, own)))
 

@@ -1,5 +1,7 @@
-"""What every device under measurement answers. `CpuDevice`, `CudaDevice` and `EmulatedDevice` are in files
-of their own; nothing else in attnprof tells them apart.
+"""The interface of a device under measurement.
+
+`CpuDevice`, `CudaDevice` and `EmulatedDevice` are in files of their own; nothing else in attnprof
+distinguishes them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from attnprof.version import __version__
 # The dtypes of `workload.DTYPES`, by the same names.
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp64": torch.float64}
 
-# An allocation that was refused, in the words of torch and the libraries under it.
+# The words of torch and the libraries under it for an allocation that was refused.
 _OUT_OF_MEMORY_WORDS = (
     "out of memory",
     "can't allocate memory",
@@ -37,12 +39,12 @@ class DeviceError(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a step did to the device's memory, above what was allocated before it.
+    """A step's effect on the device's memory, above what was allocated before it.
 
     Attributes:
-        peak_bytes: at its highest.
-        left_bytes: when it was over.
-        reserved_bytes, device_bytes, context_bytes, resident_bytes: as in `record.Memory`.
+        peak_bytes: at the highest moment.
+        left_bytes: after the step.
+        reserved_bytes, device_bytes, context_bytes, resident_bytes: as in `measurement.Memory`.
     """
 
     peak_bytes: int
@@ -54,12 +56,12 @@ class Reading:
 
 
 class Device(Protocol):
-    """Where cases run.
+    """A device that cases run on.
 
     Attributes:
         name: `cpu` or `cuda:0`.
         forks: whether a case runs in a forked child rather than in the worker itself.
-        source: of its numbers. An emulated device has memory alone: no values, no time.
+        source: whether its numbers are measured. An emulated device has memory alone: no values, no time.
     """
 
     name: str
@@ -70,63 +72,66 @@ class Device(Protocol):
         """Return what must agree for two records to be compared."""
 
     def state(self) -> DeviceState:
-        """What there is of it, and who has it."""
+        """Return its free memory, its usable kernels and the processes that use it."""
 
     def enforce_budget(self, budget_bytes: int | None) -> int:
-        """Enforce the budget, or without one what the device can spare; returns it in bytes."""
+        """Enforce the budget, or without one what the device can spare; return that limit in bytes."""
 
     def allocated_bytes(self, tensors: list[torch.Tensor]) -> int:
-        """What these tensors take."""
+        """Return the bytes that these tensors take."""
 
     def read(self, step: Callable[[], None]) -> Reading:
         """Run a step and read its memory."""
 
     def clean(self) -> None:
-        """Free what nobody uses any more."""
+        """Free the memory that nobody uses any more."""
 
     def emptied(self) -> bool:
-        """The same after a case; False if something of it stays."""
+        """Free the case's memory; return False if some is still allocated."""
 
     def forget(self) -> None:
-        """Begin a case: what happened before does not concern it."""
+        """Begin a case: forget the calls of those before."""
 
     def unknown_calls(self) -> tuple[str, ...]:
-        """Calls of the case that this device could not answer, so that its numbers are not to be trusted."""
+        """Return the calls of the case that this device could not answer, so that its numbers cannot be trusted."""
 
     def estimated(self, step: Callable[[], None]) -> Estimate | None:
-        """How long a step would take on the card that this stands for; None where time can be measured."""
+        """Return an estimate of a step's time on the card that is emulated; None if time can be measured."""
 
     def notes(self) -> tuple[str, ...]:
-        """What to know about the case's numbers, a line each."""
+        """Return warnings about the case's numbers, a line each."""
 
 
 class RealDevice:
-    """What is the same for every device that really computes."""
+    """A device that really computes: the methods that matter for an emulated one only."""
 
     source = Source.MEASURED
 
     def forget(self) -> None:
-        pass
+        """Do nothing: no calls are kept."""
 
     def unknown_calls(self) -> tuple[str, ...]:
+        """Return nothing: every call is answered."""
         return ()
 
     def estimated(self, step: Callable[[], None]) -> Estimate | None:
+        """Return None: time can be measured."""
         return None
 
     def notes(self) -> tuple[str, ...]:
+        """Return nothing: the numbers are the device's own."""
         return ()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation was refused."""
+    """Return whether an error means that an allocation was refused."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY_WORDS)
 
 
 def refusal(error: BaseException, limit_bytes: int) -> str:
-    """One line on an allocation that was refused."""
+    """Return one line on an allocation that was refused."""
     words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     words = words.partition(" If reserved but unallocated memory is large")[0]  # torch's standing advice
     return f"limit {format_bytes(limit_bytes)}: {words}"

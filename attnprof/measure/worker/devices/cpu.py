@@ -31,7 +31,7 @@ from attnprof.measure.worker.passes.kernels import kernel_refusals
 
 
 class CpuDevice(RealDevice):
-    """The host. Peak allocated is what torch's CPU allocator was asked for, by ops and inside them.
+    """The host. Its peak is the sum of requests to torch's CPU allocator, by operators and inside them.
 
     Known limitations: buffers that MKL, oneDNN or OpenMP allocate past torch are in the resident
     growth only; so are requests of OpenMP's worker threads, which the profiler does not see.
@@ -40,8 +40,8 @@ class CpuDevice(RealDevice):
     def __init__(self) -> None:
         self.name = "cpu"
         self.forks = hasattr(os, "fork") and sys.platform == "linux"
-        # What takes long once in a process, here once for all forked children. Nothing of it may
-        # start OpenMP's or autograd's threads, which would not survive the fork.
+        # These take long once in a process, so do them here once for all forked children. None may start
+        # OpenMP's or autograd's threads, which would not survive the fork.
         with _profiled():
             pass
         step_flops(Case(Workload(1, 8, 1, 1), "naive"))
@@ -95,7 +95,7 @@ def _profiled() -> profile:
 
 
 def _allocations(profiler: profile) -> list[int]:
-    """The sizes of allocations (positive) and of what is freed (negative), in the order of time."""
+    """Return the sizes of allocations (positive) and of what is freed (negative), in the order of time."""
     # Public accessors attribute allocations to ops and drop their order; the raw events keep it.
     assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
     events: list[Any] = profiler.profiler.kineto_results.events()

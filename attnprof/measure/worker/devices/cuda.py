@@ -19,7 +19,7 @@ from attnprof.measure.worker.passes.kernels import kernel_refusals
 
 
 class CudaDevice(RealDevice):
-    """A CUDA card, its numbers those of PyTorch's caching allocator."""
+    """A CUDA card. Its numbers are those of PyTorch's caching allocator."""
 
     forks = False
 
@@ -109,7 +109,7 @@ class CudaDevice(RealDevice):
         return max(0, self._used_bytes() - torch.cuda.memory_reserved(self._index))
 
     def _used_bytes(self) -> int:
-        """By this process, where NVML tells it apart; else by everybody on the device."""
+        """Return the bytes that this process uses on the device; those of everybody if NVML does not list it."""
         own = nvml.own_bytes(self._uuid())
         if own is not None:
             return own
@@ -123,7 +123,7 @@ class CudaDevice(RealDevice):
 def _cudnn_version() -> int | None:
     try:
         return torch.backends.cudnn.version()  # type: ignore[no-untyped-call,no-any-return]
-    except RuntimeError:  # it does not serve this card; what needs it will say so
+    except RuntimeError:  # cuDNN does not serve this card; an operation that needs it will fail
         return None
 
 
@@ -131,7 +131,7 @@ def _driver_version() -> str:
     version = nvml.driver_version()
     if version is not None:
         return version
-    # The driver library itself tells the newest CUDA that it supports.
+    # The driver library itself returns the newest CUDA that it supports.
     supported = ctypes.c_int()
     try:
         library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")

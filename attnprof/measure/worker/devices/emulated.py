@@ -1,4 +1,4 @@
-"""A card that is emulated (`attnprof.emulation`): the CUDA device, and what its emulation has to say of a case."""
+"""An emulated card (`attnprof.emulation`): the CUDA device, and the emulation's remarks on a case."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attnprof.measure.worker.passes.roofline import estimated_step
 
 
 class EmulatedDevice(CudaDevice):
-    """Measured as a card is, in memory alone: nothing is computed, and nothing takes its time."""
+    """An emulated card. Its memory is read like a card's; nothing is computed, and no time means anything."""
 
     source = Source.EMULATED
 
@@ -54,5 +54,5 @@ class EmulatedDevice(CudaDevice):
         return tuple(notes)
 
     def _cudnn_plans(self) -> bool:
-        """Whether the real cuDNN chooses kernels and workspaces for the card."""
+        """Return whether the real cuDNN chooses kernels and workspaces for the card."""
         return bool(ctypes.CDLL("libcudnn.so.9").attnprof_cudnn_plans())

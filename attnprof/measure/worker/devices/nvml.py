@@ -1,4 +1,4 @@
-"""What NVML, the driver's management library, tells of a card. Optional: nvidia-ml-py brings it to Python."""
+"""Facts about a card from NVML, the driver's management library. Optional: needs nvidia-ml-py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, OtherProcess
 
 @lru_cache(maxsize=1)
 def nvml() -> Any:
-    """nvidia-ml-py, started; None without it or without a driver."""
+    """Return nvidia-ml-py, started; None if it is not installed or there is no driver."""
     try:
         import pynvml
 
@@ -26,6 +26,7 @@ def nvml() -> Any:
 
 
 def driver_version() -> str | None:
+    """Return the version of the NVIDIA driver; None without NVML."""
     library = nvml()
     if library is None:
         return None
@@ -34,7 +35,7 @@ def driver_version() -> str | None:
 
 
 def own_bytes(uuid: str) -> int | None:
-    """What this process takes on the card; None where NVML does not tell it apart."""
+    """Return the bytes that this process takes on the card; None if NVML does not list it."""
     library = nvml()
     if library is None:
         return None
@@ -47,7 +48,7 @@ def own_bytes(uuid: str) -> int | None:
 
 
 def other_processes(uuid: str) -> tuple[tuple[OtherProcess, ...], str]:
-    """The other processes on the card, the largest first, or why they cannot be told.
+    """Return the other processes on the card, the largest first, and why they cannot be listed ("" if they can).
 
     This process must have a context there.
     """
@@ -70,7 +71,7 @@ def other_processes(uuid: str) -> tuple[tuple[OtherProcess, ...], str]:
 
 
 def _errors(library: Any) -> tuple[type[Exception], ...]:
-    """Its own, and that of bindings newer than the driver, which is none of its own."""
+    """Return NVML's own error, and that of bindings newer than the driver, which does not inherit from it."""
     return library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError)
 
 

@@ -1,4 +1,4 @@
-"""From `--device` to a device."""
+"""The device that `--device` names."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from attnprof.measure.worker.devices.emulated import EmulatedDevice
 
 
 def open_device(spelling: str) -> Device:
-    """`auto`, `cpu`, `cuda` or `cuda:1`.
+    """Return the device of `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
-        DeviceError: no such device; the message says what there is.
+        DeviceError: there is no such device; the message says what there is.
     """
     if spelling == "cpu" or (spelling == "auto" and not torch.cuda.is_available()):
         return CpuDevice()

@@ -1,6 +1,6 @@
 """The blocks as their papers define them, written out plainly and apart from the attention library.
 
-Each at some positions only: all of them at once would be N x N.
+Each is computed at some positions only: all of them at once would need an N x N matrix.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Definition:
-    """A block's function.
+    """A block as a function of its weights and its input.
 
     Attributes:
-        rows: from parameters and buffers by name, the input x (B, C, H, W) and positions (rows,) to the
-            output there, (B, C, rows).
+        rows: returns the output (B, C, rows) at some positions, from parameters and buffers by name, the input
+            x (B, C, H, W) and the positions (rows,).
         key_bias: the parameter whose gradient is zero, since softmax does not change when all scores of a
-            row shift; "" where there is none.
+            row shift; "" if there is none.
     """
 
     rows: Callable[[Weights, Tensor, Tensor], Tensor]
@@ -71,14 +71,14 @@ DEFINITIONS = {
 
 
 def _conv(w: Weights, name: str, positions: Tensor) -> Tensor:
-    """A 1x1 convolution, (B, C, n) -> (B, C', n)."""
+    """Apply a 1x1 convolution, (B, C, n) -> (B, C', n)."""
     out = w[f"{name}.weight"].flatten(1) @ positions
     bias = w.get(f"{name}.bias")
     return out if bias is None else out + bias.unsqueeze(1)
 
 
 def _pooled(maps: Tensor, x: Tensor) -> Tensor:
-    """The largest of each 2x2 window, (B, C', N) -> (B, C', M); an odd last row or column is left out."""
+    """Return the largest of each 2x2 window, (B, C', N) -> (B, C', M); an odd last row or column is left out."""
     height, width = x.shape[2] // 2, x.shape[3] // 2
     maps = maps.view(*maps.shape[:2], *x.shape[2:])[:, :, : 2 * height, : 2 * width]
     windows = [maps[:, :, top::2, left::2] for top in (0, 1) for left in (0, 1)]
@@ -86,6 +86,6 @@ def _pooled(maps: Tensor, x: Tensor) -> Tensor:
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """(B, E, rows), (B, E, M), (B, D, M) -> (B, D, rows)."""
+    """Attend with query (B, E, rows), key (B, E, M) and value (B, D, M) -> (B, D, rows)."""
     attention = F.softmax(query.transpose(1, 2) @ key, dim=-1)  # (B, rows, M)
     return value @ attention.transpose(1, 2)

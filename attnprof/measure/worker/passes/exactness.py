@@ -1,4 +1,4 @@
-"""How far a strategy's output and gradients are from the plain block in float64.
+"""The errors of a strategy's output and gradients against the plain block in float64.
 
 The reference (`definitions`) is written apart from the attention library, and costs O(rows * N): on maps
 too large for all rows, a fixed random subset of query rows is compared. The gradient of the output
@@ -31,14 +31,16 @@ def compare(
     train: bool,
     seed: int,
 ) -> Exactness:
-    """Run the block once, in evaluation mode, and compare.
+    """Run the block once, in evaluation mode, and compare it with its definition.
 
     Args:
         block: the strategy's module, in its own precision.
-        definition: what it is to compute.
-        weights: the workload's own parameters. Buffers are taken from the block, as its steps left them.
+        definition: the function that it is to compute.
+        weights: the workload's own parameters. Buffers are the block's, as its steps left them.
         x: the workload's own input (B, C, H, W).
-        x_in: the same as the block takes it, in the strategy's dtype.
+        x_in: the same input in the strategy's dtype, as the block takes it.
+        train: whether gradients are compared too.
+        seed: random seed for the rows and for the gradient of the output.
     """
     batch, _, height, width = x.shape
     positions = height * width

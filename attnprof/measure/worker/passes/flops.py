@@ -1,4 +1,4 @@
-"""How much a step computes, and how fast this device could compute it."""
+"""The work of a step, and the rate at which this device computes matrix products."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from attnprof.attention.blocks.catalogue import block_form
 from attnprof.cases.case import Case
 from attnprof.measure.worker.devices.base import DTYPES, Device
 
-# A product is large enough to reach the device's rate when it takes this long, or at this side at last.
+# A product that takes this long, or has the largest side, is large enough to reach the device's rate.
 _LARGE_SECONDS = 0.03
 _MIN_SIDE, _MAX_SIDE = 256, 8192
 _SECONDS = 0.4
 
 
 def step_flops(case: Case) -> int:
-    """Floating-point operations of a step of the plain definition, by torch's counter.
+    """Return the floating-point operations of a step of the plain definition, by torch's counter.
 
-    Counted on meta tensors, so at no cost. The definition and not the strategy: recomputation and
-    padding are no useful work. What computes another attention than the plain block is its own definition.
+    They are counted on meta tensors, so at no cost. The definition counts and not the strategy, since recomputation
+    and padding are no useful work. A strategy that computes another attention is its own definition.
     """
     w = case.workload
     training = w.mode == "train"
@@ -35,7 +35,7 @@ def step_flops(case: Case) -> int:
 
 
 def matmul_flops_per_second(device: Device, dtype_name: str) -> float:
-    """The rate of a large square matrix product, the fastest of several samples."""
+    """Return the rate of a large square matrix product, the fastest of several samples."""
     side = _MIN_SIDE
     while _product_timer(device, dtype_name, side).timeit(1).median < _LARGE_SECONDS and side < _MAX_SIDE:
         side *= 2

@@ -1,4 +1,4 @@
-"""Which scaled_dot_product_attention kernel runs, and why not a better one."""
+"""The scaled_dot_product_attention kernel that runs, and the reasons against better ones."""
 
 from __future__ import annotations
 
@@ -44,10 +44,13 @@ _PHRASES = (
 
 
 class KernelObserver:
-    """While active, notes the kernel that each scaled_dot_product_attention call will take.
+    """An observer that, while active, notes the kernel of each scaled_dot_product_attention call.
 
-    Looks at the arguments and allocates nothing, so it may be active while memory is measured. Stands in
-    for that one function, and not as a mode in front of all: a step may launch a million kernels.
+    It looks at the arguments and allocates nothing, so it may be active while memory is measured. It replaces
+    that one function and is not a mode in front of all: a step may launch a million kernels.
+
+    Attributes:
+        kernel: the kernel of the last call; None before the first.
     """
 
     def __init__(self) -> None:
@@ -67,12 +70,13 @@ class KernelObserver:
 
 
 def chosen_kernel(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Kernel:
-    """ATen's own choice for these arguments, and the reasons against the kernels it puts first.
+    """Return ATen's own choice for these arguments, and the reasons against the kernels that it prefers.
 
     Args:
         query: (B, heads, N, E).
         key: (B, heads, M, E).
         value: (B, heads, M, Ev).
+        scale: factor of the scores; None for 1 / sqrt(E).
     """
     # Under autocast the call casts its arguments first.
     if torch.is_autocast_enabled(query.device.type):
@@ -88,14 +92,14 @@ def chosen_kernel(query: Tensor, key: Tensor, value: Tensor, scale: float | None
 
 
 def kernel_refusals(device_name: str) -> dict[str, dict[str, str]]:
-    """For each dtype, why each kernel cannot run the block here, laid out as it likes best; "" where it can."""
+    """Return, for each dtype and kernel, why it cannot run the block in its preferred layout; "" if it can."""
     found = {}
     for dtype_name in ("fp32", "fp16", "bf16"):
         # Equal head dims and whole rows, as `sdpa-pad` passes them for 128 channels.
         rows = torch.empty(1, 1, 64, 128, dtype=DTYPES[dtype_name], device=device_name)
         try:
             rows.zero_()
-        except RuntimeError:  # no kernel image at all: ATen would choose one all the same
+        except RuntimeError:  # no kernel image at all, although ATen would choose one
             found[dtype_name] = dict.fromkeys(_KERNELS, "not in this torch build")
             continue
         elsewhere = {} if rows.is_cuda else {"cudnn": "CUDA only", "efficient": "CUDA only"}
@@ -125,10 +129,10 @@ def _cuda_refusals(query: Tensor, key: Tensor, value: Tensor) -> dict[str, str]:
 
 
 def _overheard(question: Callable[[], bool], device: torch.device) -> tuple[bool, str]:
-    """The answer, and what was said: these questions warn from C++, past Python, to stderr.
+    """Return the answer to a question and what it printed: these warn from C++, past Python, to stderr.
 
-    They are asked in a thread of their own: in one that is inside an autograd function they become
-    Python's warnings.
+    They are asked in a thread of their own, since in a thread that is inside an autograd function they
+    become Python's warnings.
     """
     answers = []
 
@@ -161,7 +165,7 @@ def _phrase(said: str, *, same_dims: bool) -> str:
 
 
 def _cpu_flash_refusal(query: Tensor, key: Tensor, value: Tensor) -> str:
-    """The conditions of ATen's native/transformers/sdp_utils_cpp.cpp, use_flash_attention_cpp."""
+    """Check the conditions of ATen's native/transformers/sdp_utils_cpp.cpp, use_flash_attention_cpp."""
     if query.dim() != 4:
         return "not 4-D"
     if query.shape[-1] != value.shape[-1]:

@@ -1,4 +1,4 @@
-"""How long a step takes."""
+"""The time of a step."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ def measure_latency(step: Callable[[], None], budget_seconds: float, step_second
     """Repeat a warmed-up step until the samples' spread is small or the budget is used.
 
     Args:
-        budget_seconds: extended for slow steps, so that there are three samples where bearable.
-        step_seconds: what a step took before, roughly.
+        step: runs one step.
+        budget_seconds: time to spend. It is extended for slow steps, to have three samples if that is bearable.
+        step_seconds: a rough time of one step.
+
+    Returns:
+        Every sample, with median and spread.
     """
     timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
     # Timer's first run, which sets the block size and warms up, comes on top of the samples.
@@ -30,7 +34,7 @@ def measure_latency(step: Callable[[], None], budget_seconds: float, step_second
 
 
 def summarize(samples_seconds: tuple[float, ...], runs_per_sample: int) -> Latency:
-    """Median and interquartile range (inclusive method: exact for two samples and more)."""
+    """Return the samples with median and interquartile range (inclusive method: exact for two samples and more)."""
     iqr = 0.0
     if len(samples_seconds) > 1:
         lower, _, upper = statistics.quantiles(samples_seconds, n=4, method="inclusive")
@@ -39,7 +43,7 @@ def summarize(samples_seconds: tuple[float, ...], runs_per_sample: int) -> Laten
 
 
 def noise_note(latency: Latency) -> str | None:
-    """A warning that says what to do, where the median is not to be trusted."""
+    """Return a warning that says what to do if the median cannot be trusted; None if it can."""
     if not latency.noisy:
         return None
     if len(latency.samples_seconds) == 1:

@@ -39,7 +39,7 @@ BASIS = (
 
 
 def estimated_step(step: Callable[[], None], card: Card) -> Estimate:
-    """Run a step and add up what its operations would take."""
+    """Run a step and add up the time that its operations would take on a card."""
     counter = _Roofline(card)
     with counter:
         step()

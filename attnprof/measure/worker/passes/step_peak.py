@@ -37,13 +37,17 @@ _MADE_IN = {"forward": "activations", "backward": "activation gradients", "optim
 
 
 class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While active, notes the highest moment of memory.
+    """A dispatch mode that, while active, notes the highest moment of memory.
 
     Args:
-        model: whose modules the tensors are counted for.
-        phase: tells the phase that the step is in: `forward`, `backward` or `optimizer step`.
-        device_name: of a CUDA device, whose allocator tells the bytes; of the CPU they are the sum of the
+        model: the model whose modules the tensors are counted for.
+        phase: returns the phase that the step is in: `forward`, `backward` or `optimizer step`.
+        device_name: the device. On CUDA its allocator counts the bytes; on the CPU they are the sum of the
             tensors seen.
+
+    Attributes:
+        peak: the highest moment so far, or that in which memory was out.
+        out_of_memory: whether an allocation was refused.
     """
 
     def __init__(self, model: nn.Module, phase: Callable[[], str], device_name: str) -> None:
@@ -54,7 +58,7 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._device = torch.device(device_name)
         self._model, self._paths = model, {id(module): path for path, module in model.named_modules()}
         self._running: list[str] = []  # modules, the innermost last
-        # From which sequence number on nodes of the graph are of which module.
+        # Nodes of the graph from the n-th sequence number on belong to the n-th module, until the next one.
         self._from: list[int] = []
         self._of: list[str] = []
         self._owners: dict[int, tuple[str, str, int]] = {}  # kind, module and bytes of each storage
@@ -67,7 +71,7 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             register_module_forward_pre_hook(self._enter),
             register_module_forward_hook(self._leave, always_call=True),
             *self._gradient_hooks(),
-        ]  # fmt: skip
+        ]
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -77,7 +81,7 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             handle.remove()
 
     def own(self, kind: str, tensors: Iterable[Tensor]) -> None:
-        """Count tensors as of this kind, whoever made them."""
+        """Count tensors for this kind, whichever module made them."""
         for tensor in tensors:
             self._count(tensor, kind, "", anew=True)
 
@@ -88,13 +92,13 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             out = func(*args, **(kwargs or {}))
         except Exception as error:
             if is_out_of_memory(error) and not self.out_of_memory:
-                # Here, where what it holds is still held, but for what the operator had taken inside.
+                # Record it here: everything is still allocated except the failed operator's own temporaries.
                 self.out_of_memory = True
                 peak = self._allocated("peak")
                 self._note(str(func.overloadpacket), peak if peak > self._highest else self._allocated("current"))
             raise
         module = self._module()
-        # A checkpoint runs its part forward again.
+        # Checkpointing runs a part forward again, in backward.
         kind = _MADE_IN["forward" if self._running else self._phase()]
         for tensor in tensors_in(out):
             self._count(tensor, kind, module)
@@ -135,7 +139,7 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _count(self, tensor: Tensor, kind: str, module: str, *, anew: bool = False) -> None:
         if tensor.device.type != self._device.type:
-            return  # an optimizer counts its steps on the host
+            return  # an optimizer counts its steps in a tensor on the host
         storage = tensor.untyped_storage()
         key = storage._cdata
         known = self._owners.get(key)
@@ -144,7 +148,7 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if known is not None:
             self._held[known[:2]] -= known[2]
         else:
-            # Its end is told even where only autograd holds it.
+            # A weak reference reports its end even if only autograd holds it.
             self._watched[key] = weakref.ref(storage, lambda _: self._forget(key))
         size = storage.nbytes()
         self._owners[key] = (kind, module, size)
@@ -174,12 +178,12 @@ class PeakFinder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._of.append(self._running[-1] if self._running else "")
 
     def _module(self) -> str:
-        """The innermost that runs, or whose gradient is computed; "" for the model itself or none."""
+        """Return the innermost module that runs, or whose gradient is computed; "" for the model itself or none."""
         if self._running:
             return self._running[-1]
         node = torch._C._current_autograd_node()
         if node is None:
             return ""
         place = bisect.bisect_right(self._from, node._sequence_nr()) - 1
-        # What adds up a parameter's gradient has the largest number that there is.
+        # The node that adds up a parameter's gradient has the largest number that there is.
         return self._of[place] if 0 <= place < len(self._of) - 1 else ""
