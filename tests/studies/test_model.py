@@ -173,7 +173,8 @@ def test_inputs_are_shapes_of_one_batch():
     workload = ModelWorkload(8, 1, 1, 1, target="net.py:Net", inputs="4x64x64+:long+77:long")
     assert workload.input_shapes() == [((8, 4, 64, 64), "float"), ((8,), "long"), ((8, 77), "long")]
     for texts, message in [
-        ([], "input: the shape of the model's input is missing"), (["8,0"], "'8,0' is not a shape"), (["8x3"], "'8x3' is not a shape"),
+        ([], "input: the shape of the model's input is missing"),
+        (["8,0"], "'8,0' is not a shape"), (["8x3"], "'8x3' is not a shape"),
         (["8,3", "4,3"], "the batches differ: 8, 4"),
     ]:  # fmt: skip
         with pytest.raises(AttnprofError, match=message):
