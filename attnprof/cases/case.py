@@ -62,7 +62,7 @@ class Case:
             ValueError: a field is missing or does not fit, or a name is unknown; the message contains the place.
         """
         kind = ModelWorkload if "target" in fields else Workload
-        case = cls(convert(fields, kind, place), convert(fields, _Computed, place).strategy)
+        case = cls(convert(fields, kind, place), convert(fields, _StrategyField, place).strategy)
         for name, known in _KNOWN.items():
             value = getattr(case.workload, name)
             if value not in known:
@@ -86,7 +86,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class _Computed:
+class _StrategyField:
     """The part of a case in JSON that is not its workload."""
 
     strategy: str

@@ -21,7 +21,7 @@ Bytes = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 Size = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
+Magnitude = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 
 # `1e999` becomes infinite here and is refused with its place where a float has the limits above.
 _DECODER = msgspec.json.Decoder(float_hook=float)

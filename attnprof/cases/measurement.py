@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from attnprof.cases.decoding import Bytes, Count, Seconds, Share
+from attnprof.cases.decoding import Bytes, Count, Magnitude, Seconds
 
 SPREAD = 0.1  # IQR / median of a latency, up to which it counts as steady
 
@@ -99,9 +99,9 @@ class Exactness:
         rows: the number of query rows compared in each image, all or a fixed random subset.
     """
 
-    max_abs_error: Share
-    max_rel_error: Share
-    grad_max_rel_error: Share | None
+    max_abs_error: Magnitude
+    max_rel_error: Magnitude
+    grad_max_rel_error: Magnitude | None
     rows: Count
 
 
@@ -156,7 +156,7 @@ class Measurement:
     exactness: Exactness | None = None
     kernel: Kernel | None = None
     flops: Count | None = None
-    matmul_flops_per_second: Share | None = None
+    matmul_flops_per_second: Magnitude | None = None
     passes_seconds: Mapping[str, Seconds] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     estimate: Estimate | None = None

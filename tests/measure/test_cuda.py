@@ -128,8 +128,9 @@ def test_the_card_itself_ends_a_search(tmp_path):
 
 
 def test_a_recommendation_for_this_card(tmp_path):
-    done = on_cuda("recommend", "--hw", "64", "--strategy", "naive,chunked", "--format", "json", "--out",
-                   tmp_path / "r.jsonl")  # fmt: skip
+    done = on_cuda(
+        "recommend", "--hw", "64", "--strategy", "naive,chunked", "--format", "json", "--out", tmp_path / "r.jsonl"
+    )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["total_bytes"] == torch.cuda.get_device_properties(0).total_memory
@@ -147,9 +148,11 @@ def test_a_sweep_and_its_resumption(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [(r["strategy"], r["height"], r["outcome"]) for r in rows] == [
-        ("naive", "16", "completed"), ("online:512x512", "16", "completed"),
-        ("naive", "2048", "out_of_memory"), ("online:512x512", "2048", "timed_out"),
-    ]  # fmt: skip
+        ("naive", "16", "completed"),
+        ("online:512x512", "16", "completed"),
+        ("naive", "2048", "out_of_memory"),
+        ("online:512x512", "2048", "timed_out"),
+    ]
     assert "2 of them known before" in done.stderr
     assert len(read_records(path)) == 4
 

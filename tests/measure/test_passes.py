@@ -108,8 +108,9 @@ for seconds in (1e-9, 60):
     m = found.measurement
     print(found.outcome.value, m.latency is None, m.exactness is None, m.estimate is not None and m.estimate.basis)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          cwd=Path(__file__).parents[1])  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
     assert done.stdout.splitlines() == [
         "completed True True one step, timed while its memory was measured",
         "completed False False False",

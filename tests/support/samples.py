@@ -11,9 +11,15 @@ from attnprof.measure.worker.passes.latency import summarize
 
 MIB = 2**20
 ENVIRONMENT = Environment(
-    attnprof="0", torch="2", python="3.12", platform="Linux x86_64", threads=2, matmul_precision="highest",
-    device="cpu", device_name="Test CPU",
-)  # fmt: skip
+    attnprof="0",
+    torch="2",
+    python="3.12",
+    platform="Linux x86_64",
+    threads=2,
+    matmul_precision="highest",
+    device="cpu",
+    device_name="Test CPU",
+)
 SETTINGS = {"seed": 0, "budget_bytes": None, "case_seconds": 1.0, "timeout_seconds": 300.0}
 
 
