@@ -1,5 +1,5 @@
-/* libcuda.so.1: the card that is emulated, as the environment variable ATTNPROF_CARD describes it:
-   `name=Tesla T4;compute_capability=7.5;multiprocessors=40;...`, every field of Card. */
+/* libcuda.so.1: the emulated card. The environment variable ATTNPROF_CARD describes it with every field of
+   Card: `name=Tesla T4;compute_capability=7.5;multiprocessors=40;...`. */
 #include "emulator.h"
 
 #include <cuda.h>
@@ -15,7 +15,7 @@ static void fail(const char *what, const char *field) {
   _exit(2);
 }
 
-/* Copies the text after `field=` up to the next `;`. */
+/* Copy the text after `field=`, up to the next `;`. */
 static void text_of(const char *description, const char *field, char *into, size_t size) {
   size_t length = strlen(field);
   for (const char *at = description; at; at = strchr(at, ';') ? strchr(at, ';') + 1 : NULL) {
@@ -44,10 +44,18 @@ __attribute__((constructor)) static void read_card(void) {
   text_of(description, "compute_capability", capability, sizeof capability);
   if (sscanf(capability, "%d.%d", &the_card.major, &the_card.minor) != 2) fail("has no", "compute_capability");
 #define FIELD(field) the_card.field = number_of(description, #field);
-  FIELD(multiprocessors) FIELD(threads_per_multiprocessor) FIELD(blocks_per_multiprocessor)
-  FIELD(registers_per_multiprocessor) FIELD(shared_kib_per_multiprocessor) FIELD(shared_kib_per_block)
-  FIELD(l2_cache_kib) FIELD(clock_mhz) FIELD(memory_clock_mhz) FIELD(memory_bus_bits)
-  FIELD(total_bytes) FIELD(context_bytes)
+  FIELD(multiprocessors)
+  FIELD(threads_per_multiprocessor)
+  FIELD(blocks_per_multiprocessor)
+  FIELD(registers_per_multiprocessor)
+  FIELD(shared_kib_per_multiprocessor)
+  FIELD(shared_kib_per_block)
+  FIELD(l2_cache_kib)
+  FIELD(clock_mhz)
+  FIELD(memory_clock_mhz)
+  FIELD(memory_bus_bits)
+  FIELD(total_bytes)
+  FIELD(context_bytes)
 #undef FIELD
 }
 
@@ -56,7 +64,8 @@ const Card *emu_card(void) { return &the_card; }
 int emu_attribute(int attribute) {
   const Card *card = emu_card();
   switch (attribute) {
-#define IS(name, value) case CU_DEVICE_ATTRIBUTE_##name: return value;
+#define IS(name, value) \
+  case CU_DEVICE_ATTRIBUTE_##name: return value;
     IS(MULTIPROCESSOR_COUNT, card->multiprocessors)
     IS(COMPUTE_CAPABILITY_MAJOR, card->major)
     IS(COMPUTE_CAPABILITY_MINOR, card->minor)
@@ -73,7 +82,7 @@ int emu_attribute(int attribute) {
     IS(MEMORY_CLOCK_RATE, card->memory_clock_mhz * 1000)
     IS(GLOBAL_MEMORY_BUS_WIDTH, card->memory_bus_bits)
     IS(CLUSTER_LAUNCH, card->major >= 9)
-    /* The same on every card of compute capability 5.0 and up (CUDA C++ Programming Guide, "Technical
+    /* These are the same on every card of compute capability 5.0 and up (CUDA C++ Programming Guide, "Technical
        Specifications per Compute Capability"). */
     IS(MAX_THREADS_PER_BLOCK, 1024)
     IS(MAX_BLOCK_DIM_X, 1024)
@@ -86,7 +95,7 @@ int emu_attribute(int attribute) {
     IS(TOTAL_CONSTANT_MEMORY, 65536)
     IS(MAX_PITCH, 2147483647)
     IS(TEXTURE_ALIGNMENT, 512)
-    /* Features that the emulation has. */
+    /* Features that are emulated. */
     IS(UNIFIED_ADDRESSING, 1)
     IS(CAN_MAP_HOST_MEMORY, 1)
     IS(HOST_REGISTER_SUPPORTED, 1)
@@ -101,7 +110,7 @@ int emu_attribute(int attribute) {
     IS(ASYNC_ENGINE_COUNT, 3)
     IS(PCI_BUS_ID, 4)
 #undef IS
-    default: return 0; /* every other feature: not there */
+    default: return 0; /* every other feature is absent */
   }
 }
 

@@ -1,10 +1,10 @@
-/* libcublas: handles and their settings. Every other call that computes is generated as a success. */
+/* libcublas: handles and their settings. build.py generates the calls that compute; they return success. */
 #include "emulator.h"
 
 #include <cublas_v2.h>
 #include <stdlib.h>
 
-/* PyTorch keys its workspaces by the handle's address (ATen/cuda/CublasHandlePool.cpp). */
+/* A real allocation, since PyTorch keys its workspaces by the handle's address (ATen/cuda/CublasHandlePool.cpp). */
 struct cublasContext {
   cudaStream_t stream;
   cublasMath_t math_mode;
@@ -15,7 +15,10 @@ cublasStatus_t cublasCreate(cublasHandle_t *handle) {
   *handle = calloc(1, sizeof **handle);
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasDestroy(cublasHandle_t handle) { free(handle); return CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasDestroy(cublasHandle_t handle) {
+  free(handle);
+  return CUBLAS_STATUS_SUCCESS;
+}
 cublasStatus_t cublasGetVersion(cublasHandle_t handle, int *version) {
   *version = CUBLAS_VERSION;
   return CUBLAS_STATUS_SUCCESS;

@@ -1,5 +1,5 @@
-/* libcublasLt: descriptors, and one algorithm for every product. PyTorch takes its cublasLt workspace by
-   size before it asks for an algorithm (ATen/cuda/CUDABlas.cpp), so that the answer moves no byte. */
+/* libcublasLt: descriptors, and one algorithm for every product. PyTorch allocates its cublasLt workspace before
+   it asks for an algorithm (ATen/cuda/CUDABlas.cpp), so the algorithm does not change memory use. */
 #include "emulator.h"
 
 #include <cublasLt.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPAQUE_BYTES = 1024 }; /* more than any descriptor has */
+enum { OPAQUE_BYTES = 1024 }; /* larger than any descriptor */
 
 size_t cublasLtGetVersion(void) { return CUBLAS_VERSION; }
 size_t cublasLtGetCudartVersion(void) { return CUDART_VERSION; }
@@ -21,13 +21,19 @@ cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *made, cublasComput
   *made = calloc(1, OPAQUE_BYTES);
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t made) { free(made); return CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t made) {
+  free(made);
+  return CUBLAS_STATUS_SUCCESS;
+}
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *made, cudaDataType type, uint64_t rows,
                                           uint64_t columns, int64_t stride) {
   *made = calloc(1, OPAQUE_BYTES);
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t made) { free(made); return CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t made) {
+  free(made);
+  return CUBLAS_STATUS_SUCCESS;
+}
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *made) {
   *made = calloc(1, OPAQUE_BYTES);
   return CUBLAS_STATUS_SUCCESS;

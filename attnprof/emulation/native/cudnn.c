@@ -1,5 +1,5 @@
-/* libcudnn: handles, descriptors and batch normalisation of the older interface. What is neither here
-   nor in cudnn_plan.c is generated as "not supported". */
+/* libcudnn: handles, and the descriptors and batch normalisation of the older interface. build.py generates
+   every function that neither this file nor cudnn_plan.c defines; it returns "not supported". */
 #include "emulator.h"
 
 #include <cuda_runtime_api.h>
@@ -25,7 +25,10 @@ cudnnStatus_t cudnnCreate(cudnnHandle_t *handle) {
   *handle = calloc(1, sizeof **handle);
   return CUDNN_STATUS_SUCCESS;
 }
-cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) { free(handle); return CUDNN_STATUS_SUCCESS; }
+cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) {
+  free(handle);
+  return CUDNN_STATUS_SUCCESS;
+}
 cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
   handle->stream = stream;
   return CUDNN_STATUS_SUCCESS;
@@ -35,7 +38,7 @@ cudnnStatus_t cudnnGetStream(cudnnHandle_t handle, cudaStream_t *stream) {
   return CUDNN_STATUS_SUCCESS;
 }
 
-/* ---- descriptors: never looked into ----------------------------------------------------------------- */
+/* ---- descriptors: their contents are never read ----------------------------------------------------- */
 #define DESCRIPTOR(name) \
   cudnnStatus_t cudnnCreate##name(cudnn##name##_t *made) { \
     *made = calloc(1, 256); \
@@ -61,27 +64,28 @@ cudnnStatus_t cudnnSetActivationDescriptor(cudnnActivationDescriptor_t descripto
   return CUDNN_STATUS_SUCCESS;
 }
 
-/* ---- batch normalisation: runs nothing, and its workspaces are not known without the card ----------- */
+/* ---- batch normalisation: nothing runs, and the workspace sizes are unknown without the card -------- */
 static cudnnStatus_t unknown_size(size_t *bytes) {
   emu_assume("cuDNN's batch normalisation takes no workspace");
   *bytes = 0;
   return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnGetBatchNormalizationForwardTrainingExWorkspaceSize(
-    cudnnHandle_t handle, cudnnBatchNormMode_t mode, cudnnBatchNormOps_t operations,
-    const cudnnTensorDescriptor_t x, const cudnnTensorDescriptor_t z, const cudnnTensorDescriptor_t y,
-    const cudnnTensorDescriptor_t scale, const cudnnActivationDescriptor_t activation, size_t *bytes) {
-  return unknown_size(bytes);
-}
-cudnnStatus_t cudnnGetBatchNormalizationBackwardExWorkspaceSize(
-    cudnnHandle_t handle, cudnnBatchNormMode_t mode, cudnnBatchNormOps_t operations,
-    const cudnnTensorDescriptor_t x, const cudnnTensorDescriptor_t y, const cudnnTensorDescriptor_t dy,
-    const cudnnTensorDescriptor_t dz, const cudnnTensorDescriptor_t dx, const cudnnTensorDescriptor_t scale,
+    cudnnHandle_t handle, cudnnBatchNormMode_t mode, cudnnBatchNormOps_t operations, const cudnnTensorDescriptor_t x,
+    const cudnnTensorDescriptor_t z, const cudnnTensorDescriptor_t y, const cudnnTensorDescriptor_t scale,
     const cudnnActivationDescriptor_t activation, size_t *bytes) {
   return unknown_size(bytes);
 }
-cudnnStatus_t cudnnGetBatchNormalizationTrainingExReserveSpaceSize(
-    cudnnHandle_t handle, cudnnBatchNormMode_t mode, cudnnBatchNormOps_t operations,
-    const cudnnActivationDescriptor_t activation, const cudnnTensorDescriptor_t x, size_t *bytes) {
+cudnnStatus_t cudnnGetBatchNormalizationBackwardExWorkspaceSize(
+    cudnnHandle_t handle, cudnnBatchNormMode_t mode, cudnnBatchNormOps_t operations, const cudnnTensorDescriptor_t x,
+    const cudnnTensorDescriptor_t y, const cudnnTensorDescriptor_t dy, const cudnnTensorDescriptor_t dz,
+    const cudnnTensorDescriptor_t dx, const cudnnTensorDescriptor_t scale, const cudnnActivationDescriptor_t activation,
+    size_t *bytes) {
+  return unknown_size(bytes);
+}
+cudnnStatus_t cudnnGetBatchNormalizationTrainingExReserveSpaceSize(cudnnHandle_t handle, cudnnBatchNormMode_t mode,
+                                                                   cudnnBatchNormOps_t operations,
+                                                                   const cudnnActivationDescriptor_t activation,
+                                                                   const cudnnTensorDescriptor_t x, size_t *bytes) {
   return unknown_size(bytes);
 }

@@ -1,10 +1,11 @@
-/* libcudnn: the graph interface, passed on to the real libcudnn_graph, which plans for a card that is not
-   there and says which engines serve and what workspace each takes. Only execution is dropped.
+/* libcudnn: the graph interface. It forwards to the real libcudnn_graph, which can plan for a card that is not
+   present: it reports which engines support an operation and the workspace that each needs. Only execution is
+   left out.
 
-   The way in is CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, "for deviceless compilation" (cudnn_graph.h, cuDNN 9.8
-   and up). Its JSON's keys are not documented; these were read off the library's own error messages. Where
-   they are refused, or cuDNN is older, every operation counts as supported without a workspace, and each
-   case that relies on it is told so. */
+   CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR makes this possible, "for deviceless compilation" (cudnn_graph.h, cuDNN
+   9.8 and later). The keys of its JSON are not documented; these come from the library's own error messages.
+   If the library refuses them, or cuDNN is older, every operation counts as supported without a workspace,
+   and the record of each case that relies on this says so. */
 #include "emulator.h"
 
 #include <cuda_runtime_api.h>
@@ -23,14 +24,16 @@ static struct {
   cudnnStatus_t (*initialize)(Descriptor);
   cudnnStatus_t (*finalize)(Descriptor);
   cudnnStatus_t (*set)(Descriptor, cudnnBackendAttributeName_t, cudnnBackendAttributeType_t, int64_t, const void *);
-  cudnnStatus_t (*get)(Descriptor, cudnnBackendAttributeName_t, cudnnBackendAttributeType_t, int64_t, int64_t *, void *);
+  cudnnStatus_t (*get)(Descriptor, cudnnBackendAttributeName_t, cudnnBackendAttributeType_t, int64_t, int64_t *,
+                       void *);
   void (*last_error)(char *, size_t);
 } real;
 
-static Descriptor the_device;
-static int plans; /* whether the real library does */
+static int plans; /* 1 if the real library plans for the emulated card */
 
 #if CUDNN_VERSION >= 90800
+static Descriptor the_device;
+
 static cudnnStatus_t describe_device(void) {
   const Card *card = emu_card();
   char json[2048];
@@ -44,8 +47,8 @@ static cudnnStatus_t describe_device(void) {
            "\"l2CacheSize\":%d,\"deviceName\":\"%s\"}",
            card->major * 100 + card->minor * 10, CUDART_VERSION, card->multiprocessors,
            card->shared_kib_per_block * 1024, card->major >= 8 ? 1024 : 0, card->registers_per_multiprocessor,
-           card->blocks_per_multiprocessor, card->threads_per_multiprocessor, card->total_bytes,
-           card->clock_mhz * 1000, card->memory_clock_mhz * 1000, card->l2_cache_kib << 10, card->name);
+           card->blocks_per_multiprocessor, card->threads_per_multiprocessor, card->total_bytes, card->clock_mhz * 1000,
+           card->memory_clock_mhz * 1000, card->l2_cache_kib << 10, card->name);
   cudnnStatus_t status = real.create(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &the_device);
   if (!status)
     status = real.set(the_device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, strlen(json), json);
@@ -54,7 +57,7 @@ static cudnnStatus_t describe_device(void) {
 #endif
 
 static void start(void) {
-  const char *path = getenv("ATTNPROF_CUDNN_GRAPH"); /* by its path: we stand in for libcudnn alone */
+  const char *path = getenv("ATTNPROF_CUDNN_GRAPH"); /* a path, since only libcudnn itself is replaced */
   void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
   if (!library) {
     emu_trace(1, "cuDNN does not plan: %s", path ? dlerror() : "ATTNPROF_CUDNN_GRAPH is not set");
@@ -80,7 +83,7 @@ static void start(void) {
 #endif
 }
 
-int attnprof_cudnn_plans(void) { /* also asked by attnprof, for the record */
+int attnprof_cudnn_plans(void) { /* attnprof calls it too, for its records */
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, start);
   return plans;
@@ -125,7 +128,7 @@ cudnnStatus_t cudnnBackendSetAttribute(Descriptor descriptor, cudnnBackendAttrib
                                        cudnnBackendAttributeType_t type, int64_t count, const void *values) {
   if (!plans) return CUDNN_STATUS_SUCCESS;
 #if CUDNN_VERSION >= 90800
-  /* Our handle means nothing to the real library: it is told of the device instead. */
+  /* The real library does not know our handle, so pass it the device's properties instead. */
   if (name == CUDNN_ATTR_OPERATIONGRAPH_HANDLE) return CUDNN_STATUS_SUCCESS;
   cudnnBackendAttributeType_t is_descriptor = CUDNN_TYPE_BACKEND_DESCRIPTOR;
   if (name == CUDNN_ATTR_EXECUTION_PLAN_HANDLE)
@@ -136,16 +139,18 @@ cudnnStatus_t cudnnBackendSetAttribute(Descriptor descriptor, cudnnBackendAttrib
   if (!status && name == CUDNN_ATTR_ENGINE_OPERATION_GRAPH)
     status = real.set(descriptor, CUDNN_ATTR_ENGINE_DEVICEPROP, is_descriptor, 1, &the_device);
   return said("set", name, status);
+#else
+  return said("set", name, real.set(descriptor, name, type, count, values)); /* not reached: see start() */
 #endif
 }
 
-/* One engine that serves everything, without a workspace. */
+/* Answer as one engine would that supports every operation and needs no workspace. */
 static cudnnStatus_t get_unplanned(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t room,
                                    int64_t *count, void *values) {
   int64_t elements = 0, value = 0;
   switch ((int)name) {
     case CUDNN_ATTR_ENGINEHEUR_RESULTS:
-    case CUDNN_ATTR_ENGINECFG_ENGINE: /* descriptors that the caller has made */
+    case CUDNN_ATTR_ENGINECFG_ENGINE: /* the caller made these descriptors */
       if (count) *count = 1;
       return CUDNN_STATUS_SUCCESS;
     case CUDNN_ATTR_OPERATIONGRAPH_ENGINE_GLOBAL_COUNT: elements = value = 1; break;

@@ -9,10 +9,16 @@
 
 static char the_context[64];
 
-/* ---- device and context: one of each --------------------------------------------------------------- */
+/* ---- device and context: there is one of each ------------------------------------------------------- */
 CUresult cuInit(unsigned flags) { return CUDA_SUCCESS; }
-CUresult cuDriverGetVersion(int *version) { *version = CUDA_VERSION; return CUDA_SUCCESS; }
-CUresult cuDeviceGetCount(int *count) { *count = 1; return CUDA_SUCCESS; }
+CUresult cuDriverGetVersion(int *version) {
+  *version = CUDA_VERSION;
+  return CUDA_SUCCESS;
+}
+CUresult cuDeviceGetCount(int *count) {
+  *count = 1;
+  return CUDA_SUCCESS;
+}
 CUresult cuDeviceGet(CUdevice *device, int index) {
   *device = index;
   return index ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
@@ -21,12 +27,18 @@ CUresult cuDeviceGetName(char *name, int size, CUdevice device) {
   snprintf(name, size, "%s", emu_card()->name);
   return CUDA_SUCCESS;
 }
-CUresult cuDeviceTotalMem(size_t *bytes, CUdevice device) { *bytes = emu_card()->total_bytes; return CUDA_SUCCESS; }
+CUresult cuDeviceTotalMem(size_t *bytes, CUdevice device) {
+  *bytes = emu_card()->total_bytes;
+  return CUDA_SUCCESS;
+}
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device) {
   *value = emu_attribute(attribute);
   return CUDA_SUCCESS;
 }
-CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice device) { memset(uuid, 0xfa, sizeof *uuid); return CUDA_SUCCESS; }
+CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice device) {
+  memset(uuid, 0xfa, sizeof *uuid);
+  return CUDA_SUCCESS;
+}
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
   *context = (CUcontext)the_context;
   return CUDA_SUCCESS;
@@ -37,11 +49,17 @@ CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *activ
   *active = 1;
   return CUDA_SUCCESS;
 }
-CUresult cuCtxGetCurrent(CUcontext *context) { *context = (CUcontext)the_context; return CUDA_SUCCESS; }
+CUresult cuCtxGetCurrent(CUcontext *context) {
+  *context = (CUcontext)the_context;
+  return CUDA_SUCCESS;
+}
 CUresult cuCtxSetCurrent(CUcontext context) { return CUDA_SUCCESS; }
 CUresult cuCtxPushCurrent(CUcontext context) { return CUDA_SUCCESS; }
 CUresult cuCtxPopCurrent(CUcontext *context) { return cuCtxGetCurrent(context); }
-CUresult cuCtxGetDevice(CUdevice *device) { *device = 0; return CUDA_SUCCESS; }
+CUresult cuCtxGetDevice(CUdevice *device) {
+  *device = 0;
+  return CUDA_SUCCESS;
+}
 CUresult cuCtxSynchronize(void) { return CUDA_SUCCESS; }
 
 /* ---- pointers --------------------------------------------------------------------------------------- */
@@ -77,7 +95,7 @@ CUresult cuGetErrorName(CUresult status, const char **text) {
 }
 
 /* ---- entry points ----------------------------------------------------------------------------------- */
-CUresult cuGetExportTable(const void **table, const CUuuid *id) { /* undocumented tables: none */
+CUresult cuGetExportTable(const void **table, const CUuuid *id) { /* undocumented tables: there are none */
   *table = NULL;
   return CUDA_ERROR_NOT_FOUND;
 }
@@ -92,7 +110,7 @@ CUresult cuGetProcAddress(const char *name, void **function, int version, cuuint
   if (result) *result = *function ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
   return *function ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
-#if CUDA_VERSION >= 12090 /* the release that brought it */
+#if CUDA_VERSION >= 12090 /* the release that introduced these */
 CUresult cuLogsRegisterCallback(CUlogsCallback callback, void *data, CUlogsCallbackHandle *handle) {
   if (handle) *handle = (CUlogsCallbackHandle)the_context;
   return CUDA_SUCCESS;

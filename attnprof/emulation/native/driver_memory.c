@@ -1,5 +1,5 @@
-/* libcuda.so.1: memory in the driver API, and virtual memory management, on which PyTorch's expandable
-   segments rest: addresses and bytes are asked for apart and then mapped onto each other. */
+/* libcuda.so.1: memory in the driver API, and virtual memory management, which PyTorch's expandable segments
+   use: a program requests addresses and bytes separately and then maps the bytes to the addresses. */
 #include "emulator.h"
 
 #include <cuda.h>
@@ -21,7 +21,7 @@ CUresult cuMemsetD32Async(CUdeviceptr address, unsigned value, size_t count, CUs
 /* ---- virtual memory management ---------------------------------------------------------------------- */
 typedef struct {
   size_t bytes;
-  int holders; /* its handle, and each mapping */
+  int holders; /* counts the handle and each mapping */
 } Physical;
 
 typedef struct Mapping {

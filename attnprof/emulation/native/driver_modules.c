@@ -1,5 +1,5 @@
-/* libcuda.so.1: modules, kernels and launches of the driver API (kernels compiled at run time).
-   A kernel's handle is its name; nothing runs. */
+/* libcuda.so.1: modules, kernels and launches of the driver API, which serves kernels compiled at run time.
+   A kernel's handle is its name. Nothing runs. */
 #define _GNU_SOURCE
 #include "emulator.h"
 
@@ -8,7 +8,10 @@
 
 static char the_module[64];
 
-CUresult cuModuleLoadData(CUmodule *module, const void *image) { *module = (CUmodule)the_module; return CUDA_SUCCESS; }
+CUresult cuModuleLoadData(CUmodule *module, const void *image) {
+  *module = (CUmodule)the_module;
+  return CUDA_SUCCESS;
+}
 CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned count, CUjit_option *options, void **values) {
   return cuModuleLoadData(module, image);
 }
@@ -37,7 +40,9 @@ CUresult cuKernelGetFunction(CUfunction *function, CUkernel kernel) {
 }
 
 CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction function) {
-  *value = attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? 1024 : attribute == CU_FUNC_ATTRIBUTE_NUM_REGS ? 64 : 0;
+  *value = attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? 1024
+           : attribute == CU_FUNC_ATTRIBUTE_NUM_REGS            ? 64
+                                                                : 0;
   return CUDA_SUCCESS;
 }
 CUresult cuKernelGetAttribute(int *value, CUfunction_attribute attribute, CUkernel kernel, CUdevice device) {
@@ -48,7 +53,8 @@ CUresult cuFuncSetCacheConfig(CUfunction function, CUfunc_cache config) { return
 CUresult cuKernelSetAttribute(CUfunction_attribute attribute, int value, CUkernel kernel, CUdevice device) {
   return CUDA_SUCCESS;
 }
-CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function, int threads, size_t shared_bytes) {
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function, int threads,
+                                                     size_t shared_bytes) {
   *blocks = emu_resident_blocks(threads, shared_bytes);
   return CUDA_SUCCESS;
 }

@@ -1,10 +1,11 @@
-/* What the stand-in libraries share. It is defined in our libcuda.so.1, to which the others link.
-   A function that returns int returns a CUDA status: 0, or the number that driver and runtime share. */
+/* The interface that all stand-in libraries share. Our libcuda.so.1 defines it, and the others link to it.
+   Unless its comment says otherwise, a function that returns int returns a CUDA status: 0 for success, or an
+   error number, which is the same in the driver and the runtime API. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- card.c: the card that is emulated ------------------------------------------------------------ */
+/* ---- card.c: the card that is emulated -------------------------------------------------------------- */
 typedef struct {
   char name[128];
   int major, minor; /* compute capability */
@@ -15,32 +16,33 @@ typedef struct {
 } Card;
 
 const Card *emu_card(void);
-int emu_attribute(int attribute);                         /* CUdevice_attribute, which cudaDeviceAttr equals */
-int emu_resident_blocks(int threads, size_t shared_bytes); /* of that size on one multiprocessor */
+int emu_attribute(int attribute); /* takes a CUdevice_attribute; cudaDeviceAttr has the same values */
+int emu_resident_blocks(int threads, size_t shared_bytes); /* blocks of this size that fit on one multiprocessor */
+/* Returns 1 if a card accepts a launch of this grid (g) and block (b), else 0. */
 int emu_launchable(unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz);
 
-/* ---- memory.c: every byte accounted, none of the device's backed by anything ---------------------- */
-enum { EMU_NOWHERE, EMU_DEVICE, EMU_HOST, EMU_REGISTERED }; /* what an address is */
+/* ---- memory.c: every byte is counted; device memory has no storage behind it ------------------------ */
+enum { EMU_NOWHERE, EMU_DEVICE, EMU_HOST, EMU_REGISTERED }; /* the kind of an address */
 
 int emu_allocate(void **address, size_t bytes);
 int emu_release(void *address);
 int emu_allocate_host(void **address, size_t bytes);
 void emu_register_host(void *address, size_t bytes);
-int emu_find(const void *address, void **base, size_t *bytes); /* EMU_..., and the range it lies in */
-void emu_copy(void *to, const void *from, size_t bytes);       /* the addresses tell the direction */
+int emu_find(const void *address, void **base, size_t *bytes); /* returns EMU_..., and the range around the address */
+void emu_copy(void *to, const void *from, size_t bytes);       /* the kinds of the two addresses give the direction */
 size_t emu_free_bytes(void);
-size_t emu_used_bytes(void); /* the context included */
+size_t emu_used_bytes(void); /* includes the CUDA context */
 
-/* For the virtual memory interface: addresses and bytes apart. */
+/* For the virtual memory interface, which reserves addresses and takes bytes in separate calls. */
 extern const size_t EMU_GRANULE;
-size_t emu_round_up(size_t bytes); /* to whole granules */
+size_t emu_round_up(size_t bytes); /* to a multiple of EMU_GRANULE */
 void *emu_reserve_addresses(size_t bytes);
 int emu_free_addresses(void *address);
-int emu_take(size_t bytes); /* 1, or 0 when that much is not free */
+int emu_take(size_t bytes); /* returns 1, or 0 if fewer bytes are free */
 void emu_give(size_t bytes);
 
-/* ---- journal.c: what a case must be told of ------------------------------------------------------- */
-int emu_unknown(const char *call, int status); /* a call that is not emulated; returns the status */
-void emu_assume(const char *what);             /* an answer that a real card might not give */
-void emu_read_back(void);                      /* device memory was copied to the host */
+/* ---- journal.c: events that the record of a case must mention --------------------------------------- */
+int emu_unknown(const char *call, int status); /* notes a call that is not emulated; returns the status */
+void emu_assume(const char *what);             /* notes an answer that a real card might not give */
+void emu_read_back(void);                      /* counts a copy from device memory to the host */
 void emu_trace(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -1,4 +1,5 @@
-/* libcuda.so.1: what happened that a case must be told of, for attnprof to read after each case. */
+/* libcuda.so.1: the journal of events that affect how far a result can be trusted. attnprof reads it after each
+   case. */
 #include "emulator.h"
 
 #include <pthread.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Mirrored in attnprof/emulation/watch/journal.py. Texts are lines, each once. */
+/* Mirrored in attnprof/emulation/watch/journal.py. Each text is a list of distinct lines. */
 typedef struct {
   uint64_t read_backs;
   char unknown[2048];
@@ -49,8 +50,9 @@ int emu_unknown(const char *call, int status) {
 
 void emu_assume(const char *what) { add_line(journal.assumed, sizeof journal.assumed, what); }
 
-/* Called, if it is set, on the thread that reads and with no lock held: it may wait for Python's. A signal
-   that Python handled in it could not be raised through C; its number is returned, and it is sent anew. */
+/* If set, called on the reading thread after every read-back. No lock is held, since it may wait for Python's
+   global lock. An exception cannot travel from Python through C: if a signal arrived during the call, the
+   callback returns its number, and the signal is raised again. */
 static int (*listener)(void);
 
 void attnprof_on_read_back(int (*callback)(void)) {
@@ -68,7 +70,8 @@ void emu_read_back(void) {
   if (interrupted) raise(interrupted);
 }
 
-/* ATTNPROF_EMULATION_TRACE=1: allocations and refusals; 2: every launch by name too. */
+/* Print to stderr if ATTNPROF_EMULATION_TRACE is at least `level`. 1 shows allocations and refusals; 2 also
+   shows every launch by name. */
 void emu_trace(int level, const char *format, ...) {
   static int wanted = -1;
   if (wanted < 0) {

@@ -1,5 +1,5 @@
-/* libcuda.so.1: the card's memory. Bytes are counted against the card's total; addresses are reserved
-   so that none is given twice, but nobody may touch what is behind them. */
+/* libcuda.so.1: the card's memory. Bytes are counted against the card's total. Addresses are reserved so that
+   none is handed out twice, but they cannot be read or written. */
 #define _GNU_SOURCE
 #include "emulator.h"
 
@@ -9,8 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* What cudaMalloc of 1 byte takes from cudaMemGetInfo's free memory; PyTorch's allocator asks in whole
-   multiples of it (kRoundLarge, c10/core/AllocatorConfig.h). Also cuMemGetAllocationGranularity. */
+/* The bytes by which cudaMalloc of 1 byte lowers the free memory of cudaMemGetInfo. PyTorch's allocator requests
+   multiples of it (kRoundLarge, c10/core/AllocatorConfig.h). cuMemGetAllocationGranularity returns it too. */
 const size_t EMU_GRANULE = 2u << 20;
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2 };
 
@@ -22,7 +22,7 @@ typedef struct Range {
 } Range;
 
 static Range *ranges;
-static size_t used; /* without the context */
+static size_t used; /* excludes the context */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 size_t emu_round_up(size_t bytes) { return (bytes + EMU_GRANULE - 1) / EMU_GRANULE * EMU_GRANULE; }
@@ -54,7 +54,7 @@ static void add(void *base, size_t bytes, int kind) {
   pthread_mutex_unlock(&lock);
 }
 
-/* Takes the range that starts there off the list; its kind, and its size in *bytes. */
+/* Remove the range that starts at `base` from the list. Return its kind, and write its size to *bytes. */
 static int drop(void *base, size_t *bytes) {
   int kind = EMU_NOWHERE;
   pthread_mutex_lock(&lock);
@@ -85,7 +85,7 @@ int emu_find(const void *address, void **base, size_t *bytes) {
   return kind;
 }
 
-/* Aligned to a granule, as a card's are. */
+/* The addresses are aligned to a granule, as those of a real card are. */
 void *emu_reserve_addresses(size_t bytes) {
   char *start = mmap(NULL, bytes + EMU_GRANULE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (start == MAP_FAILED) {

@@ -1,5 +1,5 @@
-/* libnvidia-ml.so.1: one device and this process on it, for PyTorch's out-of-memory message, and for
-   Python's pynvml. Prototypes are NVML's (nvml.h), which torch's packages do not bring. */
+/* libnvidia-ml.so.1: one device, and this process on it. PyTorch's out-of-memory message and Python's pynvml
+   read it. The prototypes are those of nvml.h, which torch's packages do not include. */
 #include "emulator.h"
 
 #include <cuda.h>
@@ -26,14 +26,23 @@ int nvmlInit(void) { return SUCCESS; }
 int nvmlInitWithFlags(unsigned flags) { return SUCCESS; }
 int nvmlShutdown(void) { return SUCCESS; }
 const char *nvmlErrorString(int status) { return status ? "Not Supported" : "The operation was successful"; }
-int nvmlDeviceGetCount_v2(unsigned *count) { *count = 1; return SUCCESS; }
-int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = CUDA_VERSION; return SUCCESS; }
+int nvmlDeviceGetCount_v2(unsigned *count) {
+  *count = 1;
+  return SUCCESS;
+}
+int nvmlSystemGetCudaDriverVersion_v2(int *version) {
+  *version = CUDA_VERSION;
+  return SUCCESS;
+}
 int nvmlSystemGetDriverVersion(char *version, unsigned size) {
   snprintf(version, size, "emulated");
   return SUCCESS;
 }
 
-static int the_device(void **device) { *device = (void *)1; return SUCCESS; }
+static int the_device(void **device) {
+  *device = (void *)1;
+  return SUCCESS;
+}
 int nvmlDeviceGetHandleByPciBusId_v2(const char *id, void **device) { return the_device(device); }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { return the_device(device); }
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) { return the_device(device); }

@@ -18,7 +18,7 @@ cudaError_t cudaGetLastError(void) {
 }
 cudaError_t cudaPeekAtLastError(void) { return last_error; }
 
-/* The words of the CUDA runtime's documentation, "Data types used by CUDA Runtime". */
+/* The texts are those of the CUDA runtime's documentation, "Data types used by CUDA Runtime". */
 #define ERRORS(_) \
   _(cudaSuccess, "no error") \
   _(cudaErrorInvalidValue, "invalid argument") \
@@ -31,26 +31,40 @@ cudaError_t cudaPeekAtLastError(void) { return last_error; }
   _(cudaErrorNotSupported, "operation not supported")
 const char *cudaGetErrorString(cudaError_t error) {
   switch (error) {
-#define STRING(name, text) case name: return text;
+#define STRING(name, text) \
+  case name: return text;
     ERRORS(STRING)
     default: return "unrecognized error code";
   }
 }
 const char *cudaGetErrorName(cudaError_t error) {
   switch (error) {
-#define NAME(name, text) case name: return #name;
+#define NAME(name, text) \
+  case name: return #name;
     ERRORS(NAME)
     default: return "unrecognized error code";
   }
 }
 
 /* ---- device ----------------------------------------------------------------------------------------- */
-cudaError_t cudaGetDeviceCount(int *count) { *count = 1; return cudaSuccess; }
-cudaError_t cudaGetDevice(int *device) { *device = 0; return cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int *count) {
+  *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int *device) {
+  *device = 0;
+  return cudaSuccess;
+}
 cudaError_t cudaSetDevice(int device) { return rt_return(device ? cudaErrorInvalidDevice : cudaSuccess); }
 cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
-cudaError_t cudaDriverGetVersion(int *version) { *version = CUDA_VERSION; return cudaSuccess; }
-cudaError_t cudaRuntimeGetVersion(int *version) { *version = CUDART_VERSION; return cudaSuccess; }
+cudaError_t cudaDriverGetVersion(int *version) {
+  *version = CUDA_VERSION;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int *version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device) {
   *value = emu_attribute(attribute);
   return cudaSuccess;
@@ -64,7 +78,10 @@ cudaError_t cudaDeviceGetPCIBusId(char *id, int size, int device) {
   snprintf(id, size, "0000:00:04.0");
   return cudaSuccess;
 }
-cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer) { *can = 0; return cudaSuccess; }
+cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer) {
+  *can = 0;
+  return cudaSuccess;
+}
 cudaError_t cudaProfilerStart(void) { return cudaSuccess; }
 cudaError_t cudaProfilerStop(void) { return cudaSuccess; }
 

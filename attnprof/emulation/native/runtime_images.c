@@ -1,10 +1,10 @@
-/* libcudart: reads the headers of a module's fat binary, so that a kernel which the build does not have
-   for the emulated card fails as it would there.
+/* libcudart: reads the headers of a module's fat binary. A kernel that was not compiled for the emulated card then
+   fails as it would on the real one.
 
-   The wrapper is fatbinary_section.h's of the CUDA toolkit. The headers behind it are not documented by
-   NVIDIA; their layout was read off torch's own libraries, whose architectures it finds as torch.cuda.get_arch_list()
-   names them: one header for the whole, then one for each image, whose fields at 0, 4, 8 and 28 are kind,
-   header size, payload size and architecture. What does not fit this is taken to serve every card. */
+   The wrapper is that of fatbinary_section.h in the CUDA toolkit. NVIDIA does not document the headers behind it.
+   Their layout was found in torch's own libraries, and checked against torch.cuda.get_arch_list(): one header for
+   the whole, then one for each image, with kind, header size, payload size and architecture at bytes 0, 4, 8 and
+   28. A binary that does not fit this layout counts as compiled for every card. */
 #include "runtime_images.h"
 
 #include <stdint.h>
@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
   uint32_t magic;
   uint16_t version, header_bytes;
-  uint64_t bytes; /* of all that follows */
+  uint64_t bytes; /* of everything after this header */
 } Header;
 
 struct Images {
@@ -57,8 +57,8 @@ const Images *images_of(const void *fat_binary) {
   return images;
 }
 
-/* CUDA C++ Programming Guide, "Binary Compatibility" and "PTX Compatibility": a cubin runs on the same
-   major and the same or a later minor; PTX is compiled for anything later. */
+/* CUDA C++ Programming Guide, "Binary Compatibility" and "PTX Compatibility": a cubin runs on cards
+   of the same major and the same or a later minor version; PTX can be compiled for any later card. */
 int images_serve(const Images *images, int major, int minor) {
   if (!images || !images->known) return 1;
   for (int i = 0; i < images->count; i++) {

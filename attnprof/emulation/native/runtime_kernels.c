@@ -1,18 +1,18 @@
-/* libcudart: kernels and launches. A launch is checked as the card would check it, and does nothing. */
+/* libcudart: kernels and launches. A launch is checked as a card would check it, but runs nothing. */
 #include "runtime.h"
 #include "runtime_images.h"
 
 #include <stdint.h>
 
 typedef struct {
-  const void *stub; /* the host function that stands for it */
+  const void *stub; /* the host function that represents the kernel */
   const char *name;
   const Images *images;
-  int shared_bytes; /* that it may ask for at a launch */
+  int shared_bytes; /* the most that a launch may request */
 } Kernel;
 
 enum { DEFAULT_SHARED_BYTES = 48 * 1024, SLOT_BITS = 19, SLOTS = 1 << SLOT_BITS };
-static Kernel kernels[SLOTS]; /* open addressing; nothing is ever removed */
+static Kernel kernels[SLOTS]; /* a hash table with open addressing; nothing is removed */
 
 static Kernel *kernel_of(const void *stub) {
   size_t slot = ((uintptr_t)stub * 0x9e3779b97f4a7c15ull) >> (64 - SLOT_BITS);
@@ -21,7 +21,7 @@ static Kernel *kernel_of(const void *stub) {
   return &kernels[slot];
 }
 
-/* ---- registration: what the compiler's start-up code calls ------------------------------------------ */
+/* ---- registration: called by the start-up code that the compiler adds ------------------------------- */
 void **__cudaRegisterFatBinary(void *fat_binary) { return (void **)images_of(fat_binary); }
 void __cudaRegisterFatBinaryEnd(void **module) {}
 void __cudaUnregisterFatBinary(void **module) {}
@@ -83,8 +83,8 @@ cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void 
                                cudaStream_t stream) {
   return launch(kernel, grid, block, shared_bytes);
 }
-cudaError_t cudaLaunchCooperativeKernel(const void *stub, dim3 grid, dim3 block, void **arguments,
-                                        size_t shared_bytes, cudaStream_t stream) {
+cudaError_t cudaLaunchCooperativeKernel(const void *stub, dim3 grid, dim3 block, void **arguments, size_t shared_bytes,
+                                        cudaStream_t stream) {
   return launch(stub, grid, block, shared_bytes);
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *stub, void **arguments) {
@@ -104,7 +104,7 @@ cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attributes, const v
   int version = emu_card()->major * 10 + emu_card()->minor;
   *attributes = (struct cudaFuncAttributes){
       .maxThreadsPerBlock = 1024,
-      .numRegs = 64, /* not known without the compiled code's headers */
+      .numRegs = 64, /* the real number is in the compiled code, which is not read */
       .ptxVersion = version,
       .binaryVersion = version,
       .maxDynamicSharedSizeBytes = kernel->shared_bytes,

@@ -1,4 +1,4 @@
-/* libcudart: memory. Nothing is ever written to the device; what is read from it is zero. */
+/* libcudart: memory. Nothing is written to the device, and reads from it return zeros. */
 #include "runtime.h"
 
 #include <stdint.h>
@@ -56,7 +56,7 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, c
   return cudaSuccess;
 }
 
-/* ---- stream-ordered pools: as if every allocation went straight to the device ----------------------- */
+/* ---- stream-ordered pools: every allocation goes directly to the device ----------------------------- */
 cudaError_t cudaMallocAsync(void **address, size_t bytes, cudaStream_t stream) {
   emu_assume("cudaMallocAsync's pool keeps nothing");
   return cudaMalloc(address, bytes);

@@ -1,5 +1,5 @@
-/* libcudart: streams, events and graph capture. Everything is finished as soon as it is issued; events
-   carry the host's clock, and a graph knows no more than how many kernels were captured. */
+/* libcudart: streams, events and graph capture. Every operation is complete as soon as it is issued. Events
+   contain the host's clock, and a graph only the number of kernels that were captured. */
 #define _GNU_SOURCE
 #include "runtime.h"
 
@@ -47,7 +47,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void 
 /* ---- events ----------------------------------------------------------------------------------------- */
 typedef struct {
   unsigned flags;
-  double recorded_ms; /* 0: not yet */
+  double recorded_ms; /* 0 until recorded */
 } Event;
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
@@ -57,7 +57,10 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
   return cudaSuccess;
 }
 cudaError_t cudaEventCreate(cudaEvent_t *event) { return cudaEventCreateWithFlags(event, 0); }
-cudaError_t cudaEventDestroy(cudaEvent_t event) { free(event); return cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  free(event);
+  return cudaSuccess;
+}
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -110,8 +113,8 @@ static cudaError_t capture_info(enum cudaStreamCaptureStatus *status, unsigned l
   return cudaSuccess;
 }
 #if CUDART_VERSION >= 13000
-cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, enum cudaStreamCaptureStatus *status,
-                                     unsigned long long *id, cudaGraph_t *graph, const cudaGraphNode_t **dependencies,
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, enum cudaStreamCaptureStatus *status, unsigned long long *id,
+                                     cudaGraph_t *graph, const cudaGraphNode_t **dependencies,
                                      const cudaGraphEdgeData **edges, size_t *count) {
   if (edges) *edges = NULL;
   return capture_info(status, id, graph, dependencies, count);

@@ -1,2 +1,2 @@
-/* The cuBLAS headers include it for types that no prototype used here needs. */
+/* Empty on purpose: cuBLAS's headers include this file, but no prototype used here needs its types. */
 #pragma once

@@ -1,5 +1,5 @@
-/* What the CUDA headers need of the CUDA compiler's package, which torch does not bring: the words that
-   mark device code, of which there is none here. */
+/* The macros that CUDA's headers expect from the CUDA compiler's package, which torch does not install.
+   Most mark device code; there is none here, so they expand to nothing. */
 #pragma once
 #define __host__
 #define __device__
