@@ -236,6 +236,7 @@ class StrategyPart:
     sizes: tuple[int, ...] = ()
 
     def __str__(self) -> str:
+        """Return the canonical spelling of this part."""
         sizes = "x".join(map(str, self.sizes))
         return f"{self.component.name}:{sizes}" if sizes else self.component.name
 
@@ -256,6 +257,7 @@ class Strategy:
         return tuple(part for part in parts if part is not None)
 
     def __str__(self) -> str:
+        """Return the canonical spelling; `naive` is left out beside pooled keys, which mean it."""
         shown = [part for part in self.parts if not (self.keys and part.component.name == "naive")]
         return "+".join(map(str, shown))
 

@@ -1,8 +1,12 @@
-"""A CUDA card that is not there, for the real CUDA build of torch. Needs no torch itself.
+"""The emulation of a CUDA card that is not there, for the real CUDA build of torch. Needs no torch itself.
 
-Small C libraries (`native/`) stand in for the CUDA driver, runtime, cuBLAS, cuDNN and NVML: they account
-every byte and compute nothing. Above them PyTorch's own code runs unchanged: its caching allocator and
-statistics, its choice of kernels, autograd, and its out-of-memory error.
+Small C libraries (`native/`) stand in for the CUDA driver, runtime, cuBLAS, cuDNN and NVML. They count every byte and
+compute nothing. Above them PyTorch's own code runs unchanged: its caching allocator and statistics, its choice of
+kernels, autograd, and its out-of-memory error.
+
+A process finds the card through environment variables: `LD_PRELOAD` loads the libraries, variables that begin with
+`ATTNPROF_` describe the card, `CUDA_VISIBLE_DEVICES` selects it, and `TORCH_DISABLE_NATIVE_JIT` keeps torch from
+compiling for it. Only child processes get them; nothing changes in the calling process.
 """
 
 from __future__ import annotations
@@ -15,35 +19,40 @@ from attnprof.emulation.build import library_paths
 from attnprof.emulation.toolkit import find_toolkit
 
 KNOWN_LIMITATIONS = (
-    "Nothing is computed: device memory reads back as zeros, so sizes that depend on values are wrong. A case "
-    "or program that reads values back says so.",
-    "Processes of a program do not share the card: each sees one of its own.",
-    "Nothing takes the card's time: latency and exactness are left empty.",
-    "What the CUDA context, loaded code and library handles take is an allowance (--context), not emulated.",
-    "The card's memory is the lowest that its drivers report; clocks and cache are the data sheet's.",
-    "cuDNN's batch normalisation counts without a workspace, and before cuDNN 9.8 everything in cuDNN does; a "
-    "case that relies on it says so.",
-    "cuDNN plans without the card; where a real launch would fail, PyTorch would take its next plan.",
-    "Memory that cuBLAS takes beside the workspace that PyTorch gives it is not counted.",
-    "Kernels' registers are not looked at: a launch that a card would refuse for them passes.",
-    "Not emulated: cuFFT, cuSOLVER, NCCL, peer access, CUDA IPC, cuDNN's recurrent and CTC functions. PyTorch "
-    "raises, or the case is unsupported and names the call.",
-    "Nor are the kernels that torch.compile makes: TORCH_COMPILE_DISABLE=1 runs a program without them. In the place "
-    "of those that PyTorch compiles by itself (from 2.14 on a product of one query channel) run the built-in ones.",
+    "Nothing is computed: device memory reads back as zeros, so sizes that depend on values are wrong. The report of a "
+    "case or program that reads values back contains a note.",
+    "The processes of a program do not share the card: each has a card of its own.",
+    "Nothing takes the time that the card would take, so latency and exactness are left empty.",
+    "The memory of the CUDA context, loaded code and library handles is an allowance (--context), not emulated.",
+    "The card's memory is the lowest value that its drivers report; clocks and cache are the data sheet's.",
+    "cuDNN's batch normalisation is counted without a workspace, and so is everything in cuDNN before 9.8. The report "
+    "of a case that relies on this contains a note.",
+    "cuDNN plans without the card; if a real launch failed, PyTorch would take the next plan.",
+    "Memory that cuBLAS allocates beside the workspace that PyTorch gives it is not counted.",
+    "The registers of kernels are not checked: a launch that needs too many for the card succeeds here.",
+    "Not emulated: cuFFT, cuSOLVER, NCCL, peer access, CUDA IPC, cuDNN's recurrent and CTC functions. PyTorch raises "
+    "an error, or the case is unsupported and its reason contains the name of the call.",
+    "The kernels that torch.compile makes are not emulated; TORCH_COMPILE_DISABLE=1 runs a program without them. "
+    "PyTorch's built-in kernels replace those that it compiles by itself (from 2.14 on, for a product of one query "
+    "channel).",
 )
 
 
-def emulation_environment(card: Card, tell: Callable[[str], None] = lambda _: None) -> dict[str, str]:
-    """The environment variables with which a process finds this card.
+def emulation_environment(card: Card, notify: Callable[[str], None] = lambda _: None) -> dict[str, str]:
+    """Return the environment variables with which a process finds an emulated card.
 
     Args:
-        tell: told what takes a while.
+        card: the card to emulate.
+        notify: called with a line of text before anything that takes a while, such as the first build.
+
+    Returns:
+        The variables, to be added to the environment of a process before it starts.
 
     Raises:
-        EmulationError: it cannot be done here; the message says why and what to do.
+        EmulationError: a card cannot be emulated here; the message contains the reason and what to do.
     """
     toolkit = find_toolkit()
-    preload = [str(path) for path in library_paths(toolkit, tell)]
+    preload = [str(path) for path in library_paths(toolkit, notify)]
     if os.environ.get("LD_PRELOAD"):
         preload.append(os.environ["LD_PRELOAD"])
     return {

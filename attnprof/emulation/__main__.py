@@ -11,6 +11,7 @@ from attnprof.errors import AttnprofError
 
 
 def main() -> None:
+    """Replace this process by the command, with the emulated card in its environment."""
     if len(sys.argv) < 3:
         sys.exit("usage: python -m attnprof.emulation GPU COMMAND...")
     try:
@@ -19,7 +20,7 @@ def main() -> None:
     except AttnprofError as error:
         sys.exit(str(error))
     except ValueError:
-        sys.exit(f"{sys.argv[1]}: name one card")
+        sys.exit(f"{sys.argv[1]}: give the name of one card, as t4")
     try:
         os.execvpe(sys.argv[2], sys.argv[2:], {**os.environ, **environ})
     except OSError as error:

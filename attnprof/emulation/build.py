@@ -1,8 +1,8 @@
 """The stand-in libraries, compiled once for the installed torch and kept in the user's cache folder.
 
-Each has the name and symbol version of the library that it stands in for, and all of its symbols: what the
-C files define, and a generated line for every other. That line reports the call as unknown, so that a gap
-is loud, but for those of cuBLAS that only compute.
+Each library has the name and symbol version of the one that it replaces, and all of its symbols. The C files define
+some of them, and a generated line defines each of the others. That line reports the call as unknown, so that no gap
+stays unnoticed, except for cuBLAS functions that only compute.
 """
 
 from __future__ import annotations
@@ -31,12 +31,20 @@ _FLAGS = ("-O1", "-fPIC", "-pthread")
 
 # CUDA_ERROR_NOT_SUPPORTED and cudaErrorNotSupported; CUDNN_STATUS_NOT_SUPPORTED; CUBLAS_STATUS_NOT_SUPPORTED.
 _CUDA_UNSUPPORTED, _CUDNN_UNSUPPORTED, _CUBLAS_UNSUPPORTED = 801, 3000, 15
-_CUBLAS_ASKS = re.compile(r"Get|Create|Init|Alloc|Query|Check|Version")
+_CUBLAS_QUERIES = re.compile(r"Get|Create|Init|Alloc|Query|Check|Version")
 
 
 @dataclass(frozen=True)
 class _Library:
-    """One to build: its name, C files, the symbols it must have, and what an undefined one returns (C)."""
+    """A library to build.
+
+    Attributes:
+        soname: its name.
+        sources: its C files, under `native/`.
+        symbols: finds the functions that it must have.
+        otherwise: returns the C expression that a function returns which no C file defines.
+        versioned: whether its symbols carry its name as their version.
+    """
 
     soname: str
     sources: tuple[str, ...]
@@ -45,14 +53,15 @@ class _Library:
     versioned: bool = True
 
 
-def library_paths(toolkit: Toolkit, tell: Callable[[str], None] = lambda _: None) -> tuple[Path, ...]:
-    """The libraries to preload, in order; compiled if this is the first time.
+def library_paths(toolkit: Toolkit, notify: Callable[[str], None] = lambda _: None) -> tuple[Path, ...]:
+    """Return the libraries to preload, in order; compile them if this is the first time.
 
     Args:
-        tell: told what takes a while.
+        toolkit: the installed torch and the compiler.
+        notify: called with a line of text before the build.
 
     Raises:
-        EmulationError: the folder cannot be written, or the compiler fails.
+        EmulationError: the cache folder cannot be written, or the compiler fails.
     """
     libraries = _libraries(toolkit)
     cache = user_cache_path("attnprof") / "emulation"
@@ -62,7 +71,7 @@ def library_paths(toolkit: Toolkit, tell: Callable[[str], None] = lambda _: None
             cache.mkdir(parents=True, exist_ok=True)
             with _locked(cache / "lock"):
                 if not folder.is_dir():
-                    tell(f"building the emulated device for torch {toolkit.torch} (once, some seconds)")
+                    notify(f"building the emulated device for torch {toolkit.torch} (once, some seconds)")
                     _build(libraries, toolkit, folder)
         except OSError as error:
             raise EmulationError(
@@ -77,7 +86,7 @@ def _libraries(toolkit: Toolkit) -> tuple[_Library, ...]:
         return f'emu_unknown("{name}", {status})'
 
     def cublas(name: str) -> str:
-        return unknown(_CUBLAS_UNSUPPORTED, name) if _CUBLAS_ASKS.search(name) else "0"
+        return unknown(_CUBLAS_UNSUPPORTED, name) if _CUBLAS_QUERIES.search(name) else "0"
 
     def cudnn(name: str) -> str:
         return "0" if "BatchNormalization" in name else unknown(_CUDNN_UNSUPPORTED, name)
@@ -100,7 +109,7 @@ def _libraries(toolkit: Toolkit) -> tuple[_Library, ...]:
 
 
 def _fingerprint(toolkit: Toolkit) -> str:
-    """Of the sources, of the libraries that torch brings, and of the compiler's name."""
+    """Return a digest of the C sources, the libraries that torch brings, and the compiler's name."""
     digest = hashlib.sha256()
     for path in [*sorted(_SOURCES.rglob("*.[ch]")), Path(__file__)]:
         digest.update(path.read_bytes())
@@ -112,14 +121,14 @@ def _fingerprint(toolkit: Toolkit) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One builder at a time; the system lets go of the lock when its holder dies."""
+    """Let one process build at a time; the system releases the lock if that process dies."""
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
 def _build(libraries: Iterable[_Library], toolkit: Toolkit, folder: Path) -> None:
-    """Into a folder aside, which gets its name when it is whole."""
+    """Build in a temporary folder, which gets its final name when it is complete."""
     aside = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
     try:
         driver, *others = libraries
@@ -135,6 +144,7 @@ def _build(libraries: Iterable[_Library], toolkit: Toolkit, folder: Path) -> Non
 
 
 def _make(library: _Library, toolkit: Toolkit, folder: Path) -> None:
+    """Compile and link one library into a folder, which must contain the driver unless this is the driver."""
     include = [f"-I{path}" for path in (_SOURCES, _SOURCES / "include", *toolkit.includes)]
     objects = []
     for source in library.sources:
@@ -155,19 +165,19 @@ def _make(library: _Library, toolkit: Toolkit, folder: Path) -> None:
         link.append(f"-Wl,--version-script={versions}")
     if library.soname != _DRIVER:
         link += [folder / _DRIVER, "-Wl,-rpath,$ORIGIN"]
-    # -fno-builtin: some of the generated names are known to compilers with other types.
+    # -fno-builtin: compilers know some of the generated names with other types.
     _run(*toolkit.compiler, *_FLAGS, "-fno-builtin", *objects, rest, "-o", folder / library.soname, *link)
 
 
 def _driver_symbols(toolkit: Toolkit) -> set[str]:
-    """The driver is not among torch's packages: what its header declares."""
-    text = _run(*toolkit.compiler, "-E", f"-I{_SOURCES / 'include'}", *(f"-I{path}" for path in toolkit.includes),
-                "-include", "cuda.h", "-x", "c", os.devnull)  # fmt: skip
+    """Return what the driver's header declares, since the driver itself is not among torch's packages."""
+    include = [f"-I{path}" for path in (_SOURCES / "include", *toolkit.includes)]
+    text = _run(*toolkit.compiler, "-E", *include, "-include", "cuda.h", "-x", "c", os.devnull)
     return set(re.findall(r"\b(cu[A-Z]\w*)\(", text))
 
 
 def _plain_names(names: set[str]) -> list[str]:
-    """The driver exports cuMemAlloc as well as the cuMemAlloc_v2 that the header renames it to."""
+    """Return assembly lines for the plain names: a driver exports cuMemAlloc beside the header's cuMemAlloc_v2."""
     plain = sorted(name.removesuffix("_v2") for name in names if name.endswith("_v2"))
     return [
         f'__asm__(".text\\n.globl {name}\\n.type {name},@function\\n{name}: jmp {name}_v2@PLT");'
@@ -177,13 +187,14 @@ def _plain_names(names: set[str]) -> list[str]:
 
 
 def _symbols(toolkit: Toolkit, path: Path, *options: str) -> set[str]:
-    """The functions that an object or a library defines."""
+    """Return the functions that an object file or a library defines."""
     lines = _run(toolkit.symbols, "--defined-only", *options, path).splitlines()
     fields = [line.split() for line in lines]
     return {words[2].partition("@")[0] for words in fields if len(words) == 3 and words[1] == "T"}
 
 
 def _run(*command: str | Path) -> str:
+    """Run a command and return its output; raise EmulationError if it fails."""
     try:
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     except OSError as error:

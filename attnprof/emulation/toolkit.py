@@ -1,4 +1,4 @@
-"""What the installed torch brings of CUDA, and whether a card can be emulated with it. Needs no torch."""
+"""The CUDA libraries and headers of the installed torch, from which a card can be emulated. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from pathlib import Path
 
 from attnprof.errors import AttnprofError
 
+_HEADERS = ("cuda.h", "cuda_runtime_api.h", "cublas_v2.h", "cudnn.h")
 _ANOTHER_WAY = "measure on a CUDA card or on the CPU instead (--device)"
 
 
 class EmulationError(AttnprofError):
-    """A card cannot be emulated here; the message says why and what to do."""
+    """A card cannot be emulated here; the message contains the reason and what to do."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
 class Toolkit:
-    """The libraries to stand in for, and what it takes to compile that.
+    """The libraries to replace, and the tools to compile their replacements.
 
     Attributes:
-        torch, cuda: versions, as `2.14.1+cu130` and `13.0`.
-        libraries: cudart, cublas, cublasLt and cudnn as torch brings them.
-        cudnn_graph: the part of cuDNN that plans.
+        torch: the version of torch, as `2.14.1+cu130`.
+        cuda: the version of CUDA, as `13.0`.
+        libraries: paths of cudart, cublas, cublasLt and cudnn as torch brings them.
+        cudnn_graph: the path of the part of cuDNN that makes execution plans.
         includes: folders of headers.
-        compiler: command words of the system's C compiler.
-        symbols: the command `nm`.
+        compiler: the command of the system's C compiler, word by word.
+        symbols: the command that lists symbols, `nm`.
     """
 
     torch: str
@@ -46,14 +48,14 @@ class Toolkit:
 
 
 def find_toolkit() -> Toolkit:
-    """Look at this machine and the torch that `import torch` would find, without importing it.
+    """Examine this machine and the torch that `import torch` would find, without importing it.
 
     Raises:
-        EmulationError: what is missing and what to do about it.
+        EmulationError: something is missing; the message contains what to do about it.
     """
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ("Linux", "x86_64"):
-        raise EmulationError(f"--gpu emulates a card on Linux x86-64 alone, this is {system} {machine}: {_ANOTHER_WAY}")
+        raise EmulationError(f"--gpu emulates a card on Linux x86-64 only, this is {system} {machine}: {_ANOTHER_WAY}")
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         raise EmulationError("--gpu needs torch, which is not installed: pip install torch")
@@ -61,7 +63,7 @@ def find_toolkit() -> Toolkit:
     torch, cuda = versions["__version__"], versions.get("cuda")
     if not cuda:
         raise EmulationError(
-            f"--gpu runs the CUDA build of torch, and torch {torch} is built for the CPU alone: install a build for "
+            f"--gpu runs the CUDA build of torch, and torch {torch} is built for the CPU only: install a build for "
             f"CUDA (pytorch.org/get-started), or {_ANOTHER_WAY}"
         )
     folders = list(_nvidia_folders())
@@ -74,14 +76,13 @@ def find_toolkit() -> Toolkit:
         "cudnn_graph": "libcudnn_graph.so.9",
     }
     found = {name: _first(folder / "lib" / file for folder in folders) for name, file in names.items()}
-    headers = {name: _first(folder / "include" / name for folder in folders)
-               for name in ("cuda.h", "cuda_runtime_api.h", "cublas_v2.h", "cudnn.h")}  # fmt: skip
+    headers = {name: _first(folder / "include" / name for folder in folders) for name in _HEADERS}
     missing = [names[name] for name, path in found.items() if path is None]
     missing += [name for name, path in headers.items() if path is None]
     if missing:
         raise EmulationError(
-            f"--gpu needs the CUDA packages that pip installs beside torch {torch}, and {', '.join(missing)} is not "
-            f"among them: install torch with pip, or {_ANOTHER_WAY}"
+            f"--gpu needs the CUDA packages that pip installs beside torch {torch}, which lack {', '.join(missing)}: "
+            f"install torch with pip, or {_ANOTHER_WAY}"
         )
     libraries = {name: path for name, path in found.items() if path is not None}
     return Toolkit(
@@ -96,7 +97,7 @@ def find_toolkit() -> Toolkit:
 
 
 def _nvidia_folders() -> Iterator[Path]:
-    """nvidia/cu13 of the CUDA-13 packages; nvidia/cuda_runtime, nvidia/cublas and so on of the CUDA-12 ones."""
+    """Yield the folders of the CUDA packages: nvidia/cu13 for CUDA 13; nvidia/cuda_runtime and others for CUDA 12."""
     spec = importlib.util.find_spec("nvidia")
     for location in (spec.submodule_search_locations if spec else None) or ():
         yield from sorted(path for path in Path(location).iterdir() if path.is_dir())
@@ -112,7 +113,7 @@ def _compiler() -> tuple[str, ...]:
     for name in ("cc", "gcc", "clang"):
         if shutil.which(name):
             return (name,)
-    raise EmulationError("--gpu compiles a small C library once and finds no C compiler: install gcc, or set CC")
+    raise EmulationError("--gpu compiles small C libraries once and finds no C compiler: install gcc, or set CC")
 
 
 def _tool(name: str) -> str:

@@ -314,20 +314,20 @@ def test_a_kernel_that_the_build_does_not_have_for_the_card(on_card):
 def test_without_a_compiler_it_says_so(monkeypatch):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(toolkit.shutil, "which", lambda _: None)
-    with pytest.raises(EmulationError, match=r"no C compiler: install gcc, or set CC|for the CPU alone"):
+    with pytest.raises(EmulationError, match=r"no C compiler: install gcc, or set CC|for the CPU only"):
         find_toolkit()
 
 
 def test_on_another_system_it_says_so(monkeypatch):
     monkeypatch.setattr(toolkit.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(toolkit.platform, "machine", lambda: "arm64")
-    with pytest.raises(EmulationError, match="on Linux x86-64 alone, this is Darwin arm64"):
+    with pytest.raises(EmulationError, match="on Linux x86-64 only, this is Darwin arm64"):
         find_toolkit()
 
 
 def test_on_a_torch_for_the_cpu_it_says_so(monkeypatch):
     monkeypatch.setattr(toolkit.runpy, "run_path", lambda _: {"__version__": "2.13.0+cpu", "cuda": None})
-    with pytest.raises(EmulationError, match=r"torch 2.13.0\+cpu is built for the CPU alone"):
+    with pytest.raises(EmulationError, match=r"torch 2.13.0\+cpu is built for the CPU only"):
         find_toolkit()
 
 

@@ -1,6 +1,16 @@
-"""What runs inside a program on an emulated card (`attnprof run`) and reports what became of its memory.
+"""The watcher inside a program on an emulated card (`attnprof run`), which reports what became of the card's memory.
 
-`site/sitecustomize.py` loads this folder by its path, since the program's Python need not have attnprof: nothing
-here imports anything else of it, nor torch before the program does. It never breaks the program: an error of
-its own ends as a note in the report.
+`site/sitecustomize.py` loads this folder by its path, since the program's Python may not have attnprof. So nothing here
+imports anything else of attnprof, and torch is imported only after the program has imported it. The watcher never
+breaks the program: an error of its own becomes a note in the report.
+
+What it changes in the program's process:
+
+- `sitecustomize` is replaced; the one that this hides is run too. `sys.meta_path` has one more finder until torch is
+  imported.
+- `torch.OutOfMemoryError.__init__` and `torch._C._cuda_resetPeakMemoryStats` are wrapped, and the caching allocator
+  records its history (`failures`, `watcher`).
+- An optimizer hook, an exit handler, fork handlers and, if the program has none, a SIGTERM handler are added
+  (`watcher`).
+- Ctrl-C is ignored for the moment in which the final report is written (`watcher`).
 """

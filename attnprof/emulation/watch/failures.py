@@ -1,4 +1,8 @@
-"""Allocations that fail: what was running, and who held the memory."""
+"""Allocations that fail: what was running, and who held the memory.
+
+This wraps `torch.OutOfMemoryError.__init__`, the only place where the message of an error is available, and attaches an
+observer to the caching allocator.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +22,36 @@ _STACK_LINES = 20
 
 
 class Failures:
-    """Of the caching allocator of one device.
+    """The failed allocations of one device.
 
-    PyTorch tells an observer of every failure. Some it survives by itself, as when a cuDNN plan wants too large
-    a workspace and the next is taken; only one that becomes a `torch.OutOfMemoryError` is out of memory.
+    PyTorch calls an observer for every failure. It survives some of them, as when a cuDNN plan needs too large a
+    workspace and the next plan is taken. Only one that becomes a `torch.OutOfMemoryError` counts as out of memory.
 
     Attributes:
-        failed, raised: how many of both kinds there were.
-        first: the first that was raised.
+        failed: the number of failures.
+        raised: the number of those that became an error.
+        first: the first error.
     """
 
     def __init__(self, device: int, steps: Callable[[], int], notes: Notes) -> None:
+        """Prepare to observe.
+
+        Args:
+            device: the device's index.
+            steps: returns the number of finished optimizer steps.
+            notes: for errors of the observation itself.
+        """
         self.failed = self.raised = 0
         self.first: OutOfMemory | None = None
         self._device, self._steps, self._notes = device, steps, notes
-        self._told = self._pending = False
+        self._observes = self._pending = False
         self._latest: OutOfMemory | None = None
 
     def observe(self) -> None:
-        """Needs CUDA initialised.
+        """Start observing; CUDA must be initialised.
 
         Raises:
-            RuntimeError: an allocator without observers (cudaMallocAsync); an error is noticed all the same.
+            RuntimeError: the allocator has no observers (cudaMallocAsync). Errors are noted nevertheless.
         """
         import torch
 
@@ -48,28 +60,28 @@ class Failures:
 
         def initialise(instance: Any, *arguments: Any, **options: Any) -> None:
             plain(instance, *arguments, **options)
-            with self._notes.instead("looking at an error"):
-                self._became(str(instance), list(places_of(sys._getframe().f_back)))
+            with self._notes.record_errors("looking at an error"):
+                self._note_error(str(instance), list(places_of(sys._getframe().f_back)))
 
-        # C++ makes the exception, when it has left the thread that failed: here alone is its message.
+        # C++ makes the exception after it has left the thread that failed, so only here is its message available.
         error.__init__ = initialise
         native: Any = torch._C
-        native._cuda_attach_out_of_memory_observer(self._observed)
-        self._told = True
+        native._cuda_attach_out_of_memory_observer(self._note_failure)
+        self._observes = True
 
-    def _observed(self, device: int, requested_bytes: int, _total_bytes: int, _free_bytes: int) -> None:
+    def _note_failure(self, device: int, requested_bytes: int, _total_bytes: int, _free_bytes: int) -> None:
         self.failed += 1
         self._pending = True
         if self.first is None:
-            with self._notes.instead("looking at an allocation that failed"):
-                # Autograd's thread has no frame beneath this one.
+            with self._notes.record_errors("looking at an allocation that failed"):
+                # In autograd's thread there is no frame beneath this one.
                 places = list(places_of(sys._getframe().f_back))
-                self._latest = self._look(places, requested_bytes, holders_of(live_blocks(snapshot())))
+                self._latest = self._describe(places, requested_bytes, holders_of(live_blocks(snapshot())))
 
-    def _became(self, message: str, places: list[Place]) -> None:
-        if not self._told:
+    def _note_error(self, message: str, places: list[Place]) -> None:
+        if not self._observes:
             self.failed += 1
-            self._latest = self._look(places, None, ())
+            self._latest = self._describe(places, None, ())
         elif not self._pending:
             return
         self.raised += 1
@@ -77,10 +89,12 @@ class Failures:
         if self.first is None and self._latest is not None:
             self.first = replace(self._latest, message=message)
 
-    def _look(self, places: list[Place], requested_bytes: int | None, holders: tuple[LineHolder, ...]) -> OutOfMemory:
+    def _describe(
+        self, places: list[Place], requested_bytes: int | None, holders: tuple[LineHolder, ...]
+    ) -> OutOfMemory:
         import torch
 
-        phase, node, stack = _at_work(places)
+        phase, node, stack = _current_work(places)
         stats = torch.cuda.memory_stats_as_nested_dict(self._device)
         return OutOfMemory(
             message="",
@@ -95,10 +109,11 @@ class Failures:
         )
 
 
-def _at_work(places: list[Place]) -> tuple[str, str, tuple[Line, ...]]:
-    """Phase, node of backward and the program's stack, of the thread whose places these are."""
+def _current_work(places: list[Place]) -> tuple[str, str, tuple[Line, ...]]:
+    """Return the phase, the node of backward and the program's stack of a thread with these places."""
     if not places or rooted_in_torch(places):
-        # Autograd's thread. Its caller waits in backward(); what it calls itself, such as a checkpoint, is within.
+        # This is autograd's thread. Its caller waits in backward(). Python that autograd calls, as for a checkpoint,
+        # comes first.
         return "backward", _node(), _lines([*program_places(places), *program_places(_waiting_for_backward())])
     lines = _lines(program_places(places))
     if of_torch(places, "/autograd/graph.py"):
@@ -109,6 +124,7 @@ def _at_work(places: list[Place]) -> tuple[str, str, tuple[Line, ...]]:
 
 
 def _waiting_for_backward() -> list[Place]:
+    """Return the stack of another thread that waits in backward(); empty if there is none."""
     own = threading.get_ident()
     for thread, frame in sys._current_frames().items():
         places = list(places_of(frame))
@@ -118,6 +134,7 @@ def _waiting_for_backward() -> list[Place]:
 
 
 def _node() -> str:
+    """Return the name of the node that backward is computing in this thread; "" if there is none."""
     import torch
 
     node: Any = torch._C._current_autograd_node()

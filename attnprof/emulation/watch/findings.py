@@ -1,4 +1,4 @@
-"""What is found in one process of the program, and its form as JSON, in which it leaves that process."""
+"""What was found in one process of the program, and its form as JSON, in which it leaves that process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ GRADIENTS, BACKWARD, EARLIER = "gradients", "backward", "earlier"
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the program: its file, number, function and text."""
+    """A line of the program.
+
+    Attributes:
+        file: its path.
+        line: its number.
+        function: the function that contains it.
+        source: its text; empty if the file cannot be read.
+    """
 
     file: str
     line: int
@@ -20,16 +27,17 @@ class Line:
 
 @dataclass(frozen=True)
 class LineHolder:
-    """The live blocks that one line allocated.
+    """The live blocks of memory that one line allocated.
 
     Attributes:
-        line: None where autograd's own thread allocated, in which no Python runs.
+        line: the line; None if autograd's own thread allocated, in which no Python runs.
         package_line: the innermost line of an installed package other than torch that this line led to, if any.
-        part: GRADIENTS (of parameters), BACKWARD (anything else that backward allocated), EARLIER (than what is
-            remembered), or empty.
-        total_bytes, blocks: of all of them, as the caching allocator counts.
-        largest_bytes: of the largest block.
-        largest_tensor: `4x4096x4096 float32`, where Python still holds the tensor of the largest block; or empty.
+        part: GRADIENTS (gradients of parameters), BACKWARD (anything else that backward allocated), EARLIER (allocated
+            before the history of the allocator begins), or empty.
+        total_bytes: the size of all blocks, as the caching allocator counts it.
+        blocks: the number of blocks.
+        largest_bytes: the size of the largest block.
+        largest_tensor: the tensor in the largest block, as `4x4096x4096 float32`; empty if Python does not hold it.
     """
 
     line: Line | None
@@ -43,17 +51,19 @@ class LineHolder:
 
 @dataclass(frozen=True)
 class OutOfMemory:
-    """The first `torch.OutOfMemoryError`, caught by the program or not.
+    """The first `torch.OutOfMemoryError` of a process, whether the program caught it or not.
 
     Attributes:
-        message: PyTorch's own.
-        requested_bytes: the allocation that failed; None, and no holders, where the allocator does not tell.
-        steps_before: optimizer steps that were finished then.
-        phase: `forward`, `backward`, `optimizer step`, or empty where none of them is on the stack.
+        message: PyTorch's message.
+        requested_bytes: the size of the allocation that failed; None, with no holders, if the allocator has no
+            observers.
+        steps_before: optimizer steps that were finished before it.
+        phase: `forward`, `backward`, `optimizer step`, or empty if none of them is on the stack.
         node: what backward was computing, as `SoftmaxBackward0`; or empty.
-        stack: the program's lines, the innermost last, and the innermost of a package that they led to, if any.
-        allocated_bytes, reserved_bytes: then.
-        holders: of the live memory, the largest first.
+        stack: the program's lines, the innermost last, then the innermost line of a package that they led to, if any.
+        allocated_bytes: allocated memory at the failure.
+        reserved_bytes: reserved memory at the failure.
+        holders: the lines that held the live memory, the largest first.
     """
 
     message: str
@@ -69,13 +79,13 @@ class OutOfMemory:
 
 @dataclass(frozen=True)
 class ProgramPeak:
-    """Where allocated memory was highest, of what was followed.
+    """The moment at which allocated memory was highest, as far as the allocator's history goes back.
 
     Attributes:
-        step: as `ProcessFindings.peak_step`.
-        allocated_bytes: then, summed over the holders.
-        line: what allocated last; None as in `LineHolder`.
-        holders: of the live memory, the largest first.
+        step: the optimizer step, as `ProcessFindings.peak_step`.
+        allocated_bytes: allocated memory at that moment, summed over the holders.
+        line: the line that allocated last; None as in `LineHolder`.
+        holders: the lines that held the live memory, the largest first.
     """
 
     step: int
@@ -86,7 +96,12 @@ class ProgramPeak:
 
 @dataclass(frozen=True)
 class ReadLine:
-    """A line that copied values from the card; None: none of the program's was on the stack."""
+    """A line that copied values from the card to the host.
+
+    Attributes:
+        line: the line; None if no line of the program was on the stack.
+        copies: how often it did.
+    """
 
     line: Line | None
     copies: int
@@ -94,23 +109,31 @@ class ReadLine:
 
 @dataclass(frozen=True)
 class ProcessFindings:
-    """One process of the program.
+    """The findings of one process of the program.
 
     Attributes:
-        pid, command: of the process.
-        started_seconds: when it was first watched, since the epoch.
-        torch, cuda: versions; cuda is empty for a build for the CPU alone.
-        used_cuda: whether it initialised CUDA.
-        ended: False where this was written on the way and nothing came after: the process was killed.
-        peak_allocated_bytes, peak_reserved_bytes: the caching allocator's own, also where the program resets them.
-        peak_step: the optimizer step in which allocated was highest, from 1; one more than `steps`: not in a
-            finished step.
-        steps, optimizers: calls of `Optimizer.step`, and of how many optimizers.
-        peaks_so_far: after a step, the highest allocated since the beginning: the first steps and the last.
-        out_of_memory_count: errors of that kind; `out_of_memory` has the first.
-        avoided_count: allocations that failed inside PyTorch, which then went on another way.
-        read_backs: copies from the card; `read_lines` has the lines, the most frequent first.
-        unknown, assumed: as the emulation's journal has them.
+        pid: its process id.
+        command: its command line.
+        started_seconds: when watching began, in seconds since the epoch.
+        torch: the version of torch.
+        cuda: the version of CUDA; empty if torch was built for the CPU only.
+        used_cuda: whether the process initialised CUDA.
+        ended: False if this was written on the way and nothing followed: the process was killed.
+        peak_allocated_bytes: the caching allocator's peak of allocated memory, even if the program resets it.
+        peak_reserved_bytes: likewise of reserved memory.
+        peak_step: the optimizer step in which allocated memory was highest, counted from 1; `steps` + 1 if that was
+            not in a finished step.
+        steps: calls of `Optimizer.step`.
+        optimizers: the number of optimizers that were stepped.
+        peaks_so_far: after a step, the highest allocated memory since the beginning; the first steps and the last.
+        peak: who held the memory at the peak; None if unknown, or if memory ran out.
+        out_of_memory_count: the number of out-of-memory errors.
+        avoided_count: failed allocations inside PyTorch after which it went on in another way.
+        out_of_memory: the first out-of-memory error, if any.
+        read_backs: copies from the card to the host.
+        read_lines: the lines that made such copies, the most frequent first.
+        unknown: calls that are not emulated, from the emulation's journal.
+        assumed: what was assumed that a real card might not do, likewise.
         notes: what could not be followed, and why.
     """
 
@@ -139,4 +162,5 @@ class ProcessFindings:
 
 
 def to_json(findings: ProcessFindings) -> str:
+    """Return the findings as one line of JSON."""
     return json.dumps(asdict(findings))

@@ -1,4 +1,4 @@
-"""Who holds the memory: live blocks of the caching allocator, grouped by the line that allocated them."""
+"""The holders of memory: live blocks of the caching allocator, grouped by the line that allocated them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from .source_lines import Place, innermost, line_of, places_of_block, rooted_in_
 
 @dataclass(frozen=True)
 class Block:
-    """A live block: where it is, its size, and the stack that allocated it (None: not remembered).
+    """A live block of the caching allocator.
 
-    `known` is False where another tensor may have its address by now.
+    Attributes:
+        address: where it is on the card.
+        size_bytes: its size.
+        places: the stack that allocated it, the innermost first; None if the history does not go back that far.
+        known: False if another tensor may have its address by now.
     """
 
     address: int
@@ -26,6 +30,8 @@ class Block:
 
 @dataclass
 class _Group:
+    """The blocks of one holder, summed up."""
+
     total_bytes: int = 0
     blocks: int = 0
     largest: Block | None = None
@@ -38,7 +44,7 @@ class _Group:
 
 
 def live_blocks(snapshot: dict[str, Any]) -> list[Block]:
-    """Of `torch.cuda.memory._snapshot()`: what is allocated, whatever the cache holds besides."""
+    """Return the allocated blocks in `torch.cuda.memory._snapshot()`, without the free ones in the cache."""
     return [
         Block(block["address"], block["size"], places_of_block(block["frames"]))
         for segment in snapshot["segments"]
@@ -48,7 +54,7 @@ def live_blocks(snapshot: dict[str, Any]) -> list[Block]:
 
 
 def holders_of(blocks: Iterable[Block]) -> tuple[LineHolder, ...]:
-    """The largest first."""
+    """Group blocks by the lines that allocated them; the holder with the most memory comes first."""
     tensors, gradients = _tensors()
     groups: dict[tuple[Place | None, Place | None, str], _Group] = {}
     for block in blocks:
@@ -59,12 +65,12 @@ def holders_of(blocks: Iterable[Block]) -> tuple[LineHolder, ...]:
 
 
 def _owner(block: Block, gradient: bool) -> tuple[Place | None, Place | None, str]:
-    """As `LineHolder` has them: line, line of a package, part."""
+    """Return a block's line, its line in a package, and its part, as in `LineHolder`."""
     if gradient:
         return None, None, GRADIENTS
     if block.places is None:
         return None, None, EARLIER
-    # Autograd computes on a thread of its own, where there is Python only if autograd calls it.
+    # Autograd computes in a thread of its own, whose stack has Python frames only if autograd calls Python.
     backward = not block.places or rooted_in_torch(block.places)
     return *innermost(block.places), BACKWARD if backward else ""
 
@@ -81,10 +87,10 @@ def _holder(
 
 
 def _tensors() -> tuple[dict[int, str], set[int]]:
-    """What Python holds on the card, by address: shapes and dtypes, and which are parameters' gradients."""
+    """Return the tensors that Python holds on the card, as text by address, and the addresses of gradients."""
     import torch
 
-    # Not their subclasses: fake tensors have no memory, and those of a program may run its code.
+    # Subclasses are left out: fake tensors have no memory, and a program's own may run its code.
     kinds = (torch.Tensor, torch.nn.Parameter)
     shapes: dict[int, str] = {}
     gradients: set[int] = set()
@@ -98,10 +104,10 @@ def _tensors() -> tuple[dict[int, str], set[int]]:
             if gradient is not None:
                 gradients.add(gradient.untyped_storage().data_ptr())
                 shapes.setdefault(gradient.untyped_storage().data_ptr(), _shape(gradient))
-            # A view would describe less than its block.
+            # A view is left out: it would describe less than its block.
             if thing.untyped_storage().nbytes() == thing.numel() * thing.element_size():
                 shapes.setdefault(thing.untyped_storage().data_ptr(), _shape(thing))
-        except Exception:  # of one without a storage, or half-made: torch has no one name for that
+        except Exception:  # a tensor without storage, or half-made: torch has no one error for that
             continue
     return shapes, gradients
 

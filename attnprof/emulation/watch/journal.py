@@ -1,4 +1,4 @@
-"""What the stand-in driver has noted of this process."""
+"""The notes that the emulated driver has made about this process."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-# attnprof_on_read_back's argument: called on the thread that reads; returns a signal to send anew, or 0.
 ReadBackListener = ctypes.CFUNCTYPE(ctypes.c_int)
+"""The type of a listener in C: called in the thread that reads; returns a signal to send again, or 0."""
 
 
 class _Journal(ctypes.Structure):
-    """The Journal of emulation/native/journal.c."""
+    """The struct Journal of emulation/native/journal.c."""
 
     _fields_: ClassVar[Sequence[tuple[str, Any]]] = (
         ("read_backs", ctypes.c_uint64),
@@ -23,7 +23,7 @@ class _Journal(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Journal:
-    """Since the process began, or `clear`.
+    """What was noted since the process began, or since the last `clear`.
 
     Attributes:
         read_backs: copies from the device to the host.
@@ -37,12 +37,14 @@ class Journal:
 
 
 class EmulatedDriver:
-    """The driver library of this process, where it is the emulation's."""
+    """The emulated CUDA driver in this process."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
+        """Keep the driver's library."""
         self._library = library
 
     def journal(self) -> Journal:
+        """Return what the driver has noted so far."""
         found = _Journal()
         self._library.attnprof_read_journal(ctypes.byref(found))
         return Journal(
@@ -52,15 +54,20 @@ class EmulatedDriver:
         )
 
     def clear(self) -> None:
+        """Empty the journal."""
         self._library.attnprof_clear_journal()
 
     def on_read_back(self, listener: Callable[[], int] | None) -> None:
-        """The listener, made by `ReadBackListener` and kept alive by the caller; None: nobody listens."""
+        """Call a listener after each copy from the card to the host.
+
+        Args:
+            listener: made by `ReadBackListener`, and kept alive by the caller; None to stop listening.
+        """
         self._library.attnprof_on_read_back(listener)
 
 
 def emulated_driver() -> EmulatedDriver | None:
-    """None where the driver is a real one or there is none: told by a symbol that no real one has."""
+    """Return this process' driver if it is the emulated one (known by a symbol that no real one has), else None."""
     try:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""What could not be followed: an error of the watching's own, which must not reach the program."""
+"""Notes on what could not be followed: errors of the watcher itself, which must not reach the program."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ _MOST = 20
 
 
 class Notes:
-    """Lines, each once, and no more than a screen of them."""
+    """Lines of text: each only once, and no more than fit on a screen."""
 
     def __init__(self) -> None:
+        """Begin without notes."""
         self._lines: dict[str, None] = {}
 
     def add(self, line: str) -> None:
+        """Add a line, unless it is there already or there are too many."""
         if len(self._lines) < _MOST:
             self._lines[line] = None
 
     def lines(self) -> tuple[str, ...]:
+        """Return the lines, the oldest first."""
         return tuple(self._lines)
 
     @contextmanager
-    def instead(self, task: str) -> Iterator[None]:
-        """A note in the place of any error within; not of what ends the program, such as Ctrl-C."""
+    def record_errors(self, task: str) -> Iterator[None]:
+        """Turn any error within into a note; not what ends the program, such as Ctrl-C.
+
+        Args:
+            task: what is being done, for the note.
+        """
         try:
             yield
         except Exception as error:

@@ -1,7 +1,7 @@
-"""Where allocated memory was highest and who held it then, from the allocator's history of calls.
+"""The moment at which allocated memory was highest, and who held it then, from the allocator's history of calls.
 
-The history is walked back from what is live now, each call undone. It has the bytes that were asked for; a block has
-whole multiples of 512 of them, and sometimes the rest of a segment, which is not known of a block that is gone.
+The history is walked backwards from the blocks that are live now, undoing each call. It contains the requested bytes. A
+block has a multiple of 512 bytes and sometimes the rest of a segment, which is unknown for a block that was freed.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from .findings import ProgramPeak
 from .holders import Block, holders_of, live_blocks
 from .source_lines import innermost, line_of, places_of_block
 
-# Older calls are forgotten. A training step of a large model makes some ten thousand.
+# The allocator forgets older calls. A training step of a large model makes about ten thousand.
 HISTORY_CALLS = 100_000
 _BLOCK_BYTES = 512  # kMinBlockSize, c10/core/AllocatorConfig.h
-_LEAST_SHARE = 0.98  # of the allocator's own peak: below that, the peak is older than the history
+_LEAST_SHARE = 0.98  # if less of the allocator's own peak is found, the peak is older than the history
 
 
 def find_peak(snapshot: dict[str, Any], device: int, step: int, peak_bytes: int) -> ProgramPeak | None:
-    """In `torch.cuda.memory._snapshot()`; None where its history does not go back to the peak.
+    """Find the peak in a snapshot of the allocator.
 
     Args:
-        device: an index.
-        step: of the optimizer, in which the peak is known to be.
+        snapshot: from `torch.cuda.memory._snapshot()`.
+        device: the device's index.
+        step: the optimizer step in which the peak is known to be.
         peak_bytes: the allocator's own peak.
+
+    Returns:
+        The peak and its holders; None if the history does not go back to it.
     """
     calls: list[dict[str, Any]] = snapshot["device_traces"][device]
     now = {block.address: block for block in live_blocks(snapshot)}
@@ -43,9 +47,15 @@ def find_peak(snapshot: dict[str, Any], device: int, step: int, peak_bytes: int)
 def _undone(
     calls: Sequence[dict[str, Any]], now: dict[int, Block]
 ) -> Iterator[tuple[int, int, dict[int, tuple[int, bool]]]]:
-    """Before each call, the last first: its index, the bytes live, and their sizes by address.
+    """Undo the calls, the last first.
 
-    With a size comes whether the block is live still.
+    Args:
+        calls: the allocator's history.
+        now: the blocks that are live after it, by address.
+
+    Yields:
+        The state after all calls, then before each: the index of the call, the live bytes, and for each address the
+        block's size and whether it is still live now.
     """
     live = {address: (block.size_bytes, True) for address, block in now.items()}
     live_bytes = sum(size for size, _ in live.values())
@@ -64,7 +74,7 @@ def _undone(
 
 
 def _blocks_at(index: int, calls: Sequence[dict[str, Any]], now: dict[int, Block]) -> list[Block]:
-    """The live blocks before that call."""
+    """Return the blocks that were live before the call with this index."""
     live = next(dict(live) for at, _, live in _undone(calls, now) if at == index)
     frames: dict[int, Any] = {}
     for call in reversed(calls[:index]):

@@ -1,4 +1,4 @@
-"""Which lines of the program read values from the card, which computes none."""
+"""The lines of the program that read values from the card, which computes none."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from .source_lines import Place, innermost, line_of, places_of
 
 
 class ReadBacks:
-    """Counted by line, since `listen`.
-
-    Args:
-        heard: called after each.
-    """
+    """Copies from the card to the host, counted by line from `listen` on."""
 
     def __init__(self, notes: Notes, heard: Callable[[], None]) -> None:
+        """Prepare to listen.
+
+        Args:
+            notes: for errors of the listening itself.
+            heard: called after each copy.
+        """
         self._copies: Counter[Place | None] = Counter()
         self._notes, self._heard = notes, heard
         self._listener = ReadBackListener(self._read)
 
     def listen(self, driver: EmulatedDriver) -> None:
+        """Start counting the copies that a driver makes."""
         driver.on_read_back(self._listener)
 
     def lines(self) -> tuple[ReadLine, ...]:
-        """The most frequent first."""
+        """Return the lines, the most frequent first."""
         return tuple(ReadLine(line_of(place), copies) for place, copies in self._copies.most_common())
 
     def _read(self) -> int:
-        # A signal's handler may run in here, and what it raises could not pass through C.
+        # A signal handler may run in here, and its exception could not pass through the C code that called this.
         try:
-            with self._notes.instead("finding the line that reads a value"):
+            with self._notes.record_errors("finding the line that reads a value"):
                 self._copies[innermost(places_of(sys._getframe().f_back))[0]] += 1
                 self._heard()
         except KeyboardInterrupt:

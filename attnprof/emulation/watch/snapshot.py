@@ -1,4 +1,7 @@
-"""PyTorch's snapshot of the caching allocator, without what it brings along."""
+"""PyTorch's snapshot of the caching allocator, without the import that it would trigger.
+
+For the time of a snapshot, `_inductor` is taken out of `torch._lazy_modules`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 
 def snapshot() -> dict[str, Any]:
-    """`torch.cuda.memory._snapshot()`: segments with their blocks, and the history of calls."""
+    """Return `torch.cuda.memory._snapshot()`: the segments with their blocks, and the history of calls."""
     import torch
 
     with _without_inductor():
@@ -19,9 +22,10 @@ def snapshot() -> dict[str, Any]:
 
 @contextmanager
 def _without_inductor() -> Iterator[None]:
-    """To look for generated code, the snapshot asks `hasattr(torch, "_inductor")`, which imports it: two seconds.
+    """Hide torch's lazy `_inductor` module.
 
-    (torch/csrc/profiler/python/combined_traceback.cpp, py_symbolize; torch/__init__.py, __getattr__)
+    To look for generated code, the snapshot evaluates `hasattr(torch, "_inductor")`, which imports the module and takes
+    two seconds (torch/csrc/profiler/python/combined_traceback.cpp, py_symbolize; torch/__init__.py, __getattr__).
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Which line of the program is at work: the innermost that is not torch's, the standard library's or a package's."""
+"""The line of the program that is at work: the innermost outside of torch, the standard library and packages."""
 
 from __future__ import annotations
 
@@ -12,58 +12,71 @@ from typing import Any
 
 from .findings import Line
 
-# File, line, function.
 Place = tuple[str, int, str]
+"""A file's path, a line number, and a function's name."""
 
 _PACKAGES = ("/site-packages/", "/dist-packages/")
 _WATCH = str(Path(__file__).parent) + "/"
 _STANDARD = tuple(sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdlib"))
-# Console scripts: `sys.exit(main())` says nothing of the program, which is a package then.
+# A console script's own line (`sys.exit(main())`) is skipped: the program is the package that it calls.
 _SCRIPTS = sysconfig.get_path("scripts") + "/"
 _TYPED = ("<string>", "<stdin>")
-_THEIR_OWN, _OF_A_PACKAGE, _NOT_THE_PROGRAM = 0, 1, 2
+_PROGRAM, _PACKAGE, _NEITHER = 0, 1, 2  # kinds of files
 
 
 def places_of(frame: FrameType | None) -> Iterator[Place]:
-    """The stack that ends in this frame, the innermost first."""
+    """Yield the places of the stack that ends in this frame, the innermost first."""
     while frame is not None:
         yield frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
         frame = frame.f_back
 
 
 def places_of_block(frames: Iterable[dict[str, Any]]) -> list[Place]:
-    """The `frames` of a block in PyTorch's memory snapshot, the innermost first."""
+    """Return the places in the `frames` of a block in PyTorch's memory snapshot, the innermost first."""
     return [(frame["filename"], frame["line"], frame["name"]) for frame in frames]
 
 
 def program_places(places: Iterable[Place]) -> list[Place]:
-    """The program's own of a stack, the innermost first, after what they led to in a package.
+    """Select the program's own places of a stack.
 
-    If it has none, those of packages but torch.
+    Args:
+        places: the stack, the innermost first.
+
+    Returns:
+        The place in a package that the program's code led to, if any, then the program's own places, the innermost
+        first. If the stack has none of the program's, the places in packages other than torch.
     """
     kinds: tuple[list[Place], list[Place], list[Place]] = ([], [], [])
     for place in places:
         kind = _kind(place[0])
-        if kind == _THEIR_OWN and not kinds[kind]:
-            kinds[kind].extend(kinds[_OF_A_PACKAGE][:1])
+        if kind == _PROGRAM and not kinds[kind]:
+            kinds[kind].extend(kinds[_PACKAGE][:1])
         kinds[kind].append(place)
-    return kinds[_THEIR_OWN] or kinds[_OF_A_PACKAGE]
+    return kinds[_PROGRAM] or kinds[_PACKAGE]
 
 
 def innermost(places: Iterable[Place]) -> tuple[Place | None, Place | None]:
-    """The program's, and that of a package which it led to; of a program that is a package, only the first."""
+    """Find the innermost place of the program in a stack.
+
+    Args:
+        places: the stack, the innermost first.
+
+    Returns:
+        The program's innermost place, and the innermost place in a package that it led to. For a program that is itself
+        a package, its place and None. None twice if the stack has neither.
+    """
     packaged = None
     for place in places:
         kind = _kind(place[0])
-        if kind == _THEIR_OWN:
+        if kind == _PROGRAM:
             return place, packaged
-        if kind == _OF_A_PACKAGE and packaged is None:
+        if kind == _PACKAGE and packaged is None:
             packaged = place
     return packaged, None
 
 
 def line_of(place: Place | None) -> Line | None:
-    """With its text, where the file can be read."""
+    """Return a place as a line with its text, if the file can be read; None for no place."""
     if place is None:
         return None
     file, number, function = place
@@ -71,24 +84,24 @@ def line_of(place: Place | None) -> Line | None:
 
 
 def of_torch(places: Sequence[Place], *parts: str) -> bool:
-    """Whether a file of torch whose path ends so is on the stack."""
+    """Return whether the stack contains a file of torch whose path ends with one of these parts."""
     return any(place[0].startswith(_torch_folder()) and place[0].endswith(parts) for place in places)
 
 
 def rooted_in_torch(places: Sequence[Place]) -> bool:
-    """Whether a stack begins in torch: then autograd called Python, as to recompute a checkpoint."""
+    """Return whether a stack begins in torch: then autograd called Python, for example to recompute a checkpoint."""
     return bool(places) and places[-1][0].startswith(_torch_folder())
 
 
 @cache
 def _kind(file: str) -> int:
     if file.startswith("<"):
-        return _THEIR_OWN if file in _TYPED else _NOT_THE_PROGRAM
+        return _PROGRAM if file in _TYPED else _NEITHER
     if file.startswith((_torch_folder(), _WATCH)):
-        return _NOT_THE_PROGRAM
+        return _NEITHER
     if file.startswith(_SCRIPTS) or any(part in file for part in _PACKAGES):
-        return _OF_A_PACKAGE
-    return _NOT_THE_PROGRAM if file.startswith(_STANDARD) else _THEIR_OWN
+        return _PACKAGE
+    return _NEITHER if file.startswith(_STANDARD) else _PROGRAM
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,10 @@
-"""The watcher of one process: starts with torch, follows CUDA from its initialisation on, reports at the end.
+"""The watcher of one process: it starts with torch, follows CUDA from its initialisation on, and reports at the end.
 
-What it has found is written on the way too, at a step or a read value and at most once a second: a program may be
-killed, or leave by `os._exit`.
+It also writes its findings on the way, after a step or a read value and at most once a second, because a program may be
+killed or leave by `os._exit`.
+
+It wraps `torch._C._cuda_resetPeakMemoryStats`, adds a hook after optimizer steps, and handles SIGTERM if the program
+does not. The package's docstring lists everything that changes in the program's process.
 """
 
 from __future__ import annotations
@@ -30,40 +33,41 @@ from .snapshot import snapshot
 _DEVICE = 0  # the only one
 _FIRST_STEPS = 3
 _REFRESH_SECONDS = 1.0
-# The peak is looked at anew where it has grown by so much. A leak grows at every step, and each look takes time.
+# The peak is examined again if it has grown by this factor. A leak grows at every step, and examining takes time.
 _GROWTH = 1.01
-# PyTorch aborts where autograd's thread still lets go of its graph when Python is being finalised; on a card
-# its kernels and a printed loss leave it the time.
+# PyTorch aborts if autograd's thread still releases its graph while Python is being finalised. On a real card, the time
+# that kernels take and a printed loss prevent that.
 _AUTOGRAD_SECONDS = 0.05
 
 
 class Watcher:
-    """Of this process, and after a fork of the child.
-
-    Args:
-        folder: where the findings go, a file a process.
-    """
+    """The watcher of this process; after a fork, the child's copy watches the child."""
 
     def __init__(self, folder: Path) -> None:
+        """Prepare to watch.
+
+        Args:
+            folder: where the findings are written, one file for each process.
+        """
         self._folder = folder
         self._first_pid = os.getpid()
         self._begin()
 
     def start(self) -> None:
-        """After `import torch`; initialises nothing."""
+        """Start watching, after `import torch`; CUDA is not initialised by this."""
         import torch
 
         self._write(ended=False)
         atexit.register(self._finish)
         os.register_at_fork(after_in_child=self._begin_as_a_child)
-        # A child of multiprocessing runs its own list at the end, and atexit's not on every Python.
+        # A child of multiprocessing runs a list of its own at its end, and atexit's only on some versions of Python.
         multiprocessing.util.register_after_fork(self, Watcher._finish_with_multiprocessing)
         cuda: Any = torch.cuda
         cuda._lazy_call(self._follow)
 
     def _begin_as_a_child(self) -> None:
         if self._driver is not None:
-            self._driver.on_read_back(None)  # the parent's listener goes
+            self._driver.on_read_back(None)  # removes the parent's listener
         self._begin()
 
     def _begin(self) -> None:
@@ -77,7 +81,8 @@ class Watcher:
         self._optimizers: set[int] = set()
         self._allocated_bytes = self._reserved_bytes = 0
         self._peaks_so_far: dict[int, int] = {}
-        self._peak_step = self._looked_at_bytes = 0  # the step of the peak; the peak that was looked at
+        self._peak_step = 0
+        self._examined_bytes = 0  # the peak for which holders were found
         self._peak: ProgramPeak | None = None
         self._written_seconds = time.monotonic()
 
@@ -85,25 +90,25 @@ class Watcher:
         multiprocessing.util.Finalize(None, self._finish, exitpriority=0)
 
     def _follow(self) -> None:
-        """CUDA has just been initialised."""
+        """Start to follow the allocator; torch calls this when CUDA has just been initialised."""
         import torch
 
         self._used_cuda = True
-        with self._notes.instead("listening to the emulated device"):
+        with self._notes.record_errors("listening to the emulated device"):
             self._driver = emulated_driver()
             if self._driver is None:
-                self._notes.add("this process found a driver that is not the emulation's")
+                self._notes.add("this process found a CUDA driver that is not the emulation's")
             else:
                 self._read_backs.listen(self._driver)
-        with self._notes.instead("recording who allocates"):
+        with self._notes.record_errors("recording who allocates"):
             torch.cuda.memory._record_memory_history("all", context="alloc", stacks="python", max_entries=HISTORY_CALLS)
-        with self._notes.instead("watching for allocations that fail"):
+        with self._notes.record_errors("watching for allocations that fail"):
             self._failures.observe()
-        with self._notes.instead("counting the optimizer's steps"):
+        with self._notes.record_errors("counting the optimizer's steps"):
             from torch.optim import optimizer
 
             optimizer.register_optimizer_step_post_hook(self._stepped)
-        with self._notes.instead("keeping the peak that the program resets"):
+        with self._notes.record_errors("keeping the peak that the program resets"):
             plain = torch._C._cuda_resetPeakMemoryStats
 
             def reset(device: int) -> None:
@@ -111,45 +116,47 @@ class Watcher:
                 plain(device)
 
             torch._C._cuda_resetPeakMemoryStats = reset
-        # What a job is stopped with, and what Python would die of without a word.
+        # A job is stopped with SIGTERM, of which Python would die without running exit handlers.
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._terminated)
         self._write(ended=False)
 
     def _stepped(self, optimizer: Any, _arguments: Any, _options: Any) -> None:
-        if not self._used_cuda:  # a child that was forked afterwards
+        if not self._used_cuda:  # in a child that was forked after this hook was added
             return
         self._steps += 1
         self._optimizers.add(id(optimizer))
         self._measure(self._steps)
-        if self._allocated_bytes > _GROWTH * self._looked_at_bytes:
-            self._look_at_peak()
+        if self._allocated_bytes > _GROWTH * self._examined_bytes:
+            self._examine_peak()
         if self._steps > _FIRST_STEPS + 1:
             self._peaks_so_far.pop(self._steps - 1, None)
         self._peaks_so_far[self._steps] = self._allocated_bytes
         self._refresh()
 
     def _measure(self, step: int) -> None:
-        """The allocator's peaks, kept since the program may reset them; what grew, grew in that step."""
+        """Note the allocator's peaks, since the program may reset them; a higher one belongs to this step."""
         import torch
 
-        with self._notes.instead("reading the allocator's peaks"):
+        with self._notes.record_errors("reading the allocator's peaks"):
             stats = torch.cuda.memory_stats_as_nested_dict(_DEVICE)
             allocated_bytes = stats["allocated_bytes"]["all"]["peak"]
             if allocated_bytes > self._allocated_bytes:
                 self._allocated_bytes, self._peak_step = allocated_bytes, step
             self._reserved_bytes = max(self._reserved_bytes, stats["reserved_bytes"]["all"]["peak"])
 
-    def _look_at_peak(self) -> None:
-        """Who held the memory at the peak; nobody needs that where the card was too small."""
+    def _examine_peak(self) -> None:
+        """Find who held the memory at the peak; not needed if the card was too small, as the failure shows that."""
         if self._failures.first is not None:
             return
-        self._looked_at_bytes = self._allocated_bytes
-        with self._notes.instead("looking at the peak"):
+        self._examined_bytes = self._allocated_bytes
+        with self._notes.record_errors("looking at the peak"):
             found = find_peak(snapshot(), _DEVICE, self._peak_step, self._allocated_bytes)
-            self._peak = found or self._peak  # one that is lower by less than _GROWTH
+            self._peak = found or self._peak  # the former one is lower by less than _GROWTH
             if self._peak is None:
-                self._notes.add(f"who held the memory at a peak more than {HISTORY_CALLS} allocator calls ago")
+                self._notes.add(
+                    f"who held the memory at the peak is unknown: it was more than {HISTORY_CALLS} allocator calls ago"
+                )
 
     def _terminated(self, number: int, _frame: Any) -> None:
         self._finish()
@@ -171,18 +178,18 @@ class Watcher:
             self._driver.on_read_back(None)
         if self._used_cuda:
             self._measure(self._steps + 1)
-            if self._allocated_bytes > self._looked_at_bytes:
-                self._look_at_peak()
+            if self._allocated_bytes > self._examined_bytes:
+                self._examine_peak()
         self._write(ended=True)
 
     def _write(self, ended: bool) -> None:
-        """Whole or not at all; a child that does without CUDA has nothing to say."""
+        """Write the findings, all or nothing; a child that never uses CUDA writes none."""
         if not self._used_cuda and os.getpid() != self._first_pid:
             return
-        # A process may become another program (exec) and keep its number.
+        # A process may become another program (exec) and keep its process id.
         path = self._folder / f"{os.getpid()}-{self._started_seconds}.json"
-        # It fails where this process outlives the command that was run: the folder is gone.
-        with self._notes.instead("writing what was found"):
+        # This fails if the process outlives `attnprof run`, which removes the folder.
+        with self._notes.record_errors("writing what was found"):
             aside = path.with_name(f"{path.name}.part")
             aside.write_text(to_json(self._findings(ended)), encoding="utf-8")
             aside.replace(path)
@@ -220,7 +227,7 @@ class Watcher:
 
 @contextlib.contextmanager
 def _without_interruption() -> Iterator[None]:
-    """Ignores a second Ctrl-C; only the main thread may say so."""
+    """Ignore Ctrl-C within; in any other thread than the main one, which alone may set that, do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -228,6 +235,6 @@ def _without_interruption() -> Iterator[None]:
     try:
         yield
     finally:
-        # None: set by C code, which alone could set it again.
+        # None: C code had set the handler, and only C code can set it again.
         if before is not None:
             signal.signal(signal.SIGINT, before)

@@ -1,6 +1,7 @@
-"""First on the path of a program that `attnprof run` runs: watches it from when it has imported torch.
+"""The start of the watcher in a program that `attnprof run` runs.
 
-Python imports a `sitecustomize` at its start, if there is one. The one that this hides is run too.
+Python imports a module `sitecustomize` when it starts, if there is one, and this folder is first on the program's path.
+The `sitecustomize` that this one hides is run too. Watching begins when the program has imported torch.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ _HERE = Path(__file__).parent
 
 
 class _AfterTorch(MetaPathFinder):
-    """Finds torch as the others do, and starts the watcher when it has been imported."""
+    """A finder that finds torch as the others do, and starts the watcher when torch has been imported."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Find torch, with a loader that starts the watcher; None for any other module."""
         if name != "torch":
             return None
         others = [finder for finder in sys.meta_path if finder is not self]
@@ -44,7 +46,7 @@ class _AfterTorch(MetaPathFinder):
 
 def _watch(folder: Path) -> None:
     try:
-        # Under a name of its own: the program may have, or import, an attnprof of another version.
+        # The package gets another name, because the program may import an attnprof of another version.
         place = _HERE.parent / "__init__.py"
         spec = importlib.util.spec_from_file_location(
             "_attnprof_watch", place, submodule_search_locations=[str(place.parent)]
