@@ -61,7 +61,6 @@ class Projections:
     """
 
     def __init__(self, x: Tensor, parts: BlockParts, pool: int = 1) -> None:
-        """Keep the input and the parts; nothing is computed yet."""
         self.x, self.parts, self.pool = x, parts, pool
 
     def at(self, x: Tensor) -> Projections:

@@ -12,7 +12,6 @@ class NotRecognisedError(Exception):
     """
 
     def __init__(self, reason: str, *, attends: bool = True, is_leaf: bool = False) -> None:
-        """Keep the reason and what it means for the walk through the model."""
         super().__init__(reason)
         self.attends, self.is_leaf = attends, is_leaf
 

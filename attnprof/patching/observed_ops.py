@@ -11,6 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 class OpObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A watch over a forward for the operations that reveal attention; active inside its `with`.
 
+    Args:
+        positions: the number of positions of the map, H * W.
+
     Attributes:
         softmaxes: the shapes of the tensors that a softmax was taken of; () for one inside a fused kernel.
         products: whether a matrix product had a result of positions x positions.
@@ -18,7 +21,6 @@ class OpObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, positions: int) -> None:
-        """Prepare for a map of this many positions, H * W."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._positions = positions
         self.softmaxes: list[tuple[int, ...]] = []

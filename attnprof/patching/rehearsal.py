@@ -49,21 +49,19 @@ class Rehearsal:
 
     Lists and dicts that are attributes are shallow copies during a run; changes deeper inside them are not undone.
 
+    Args:
+        block: the user's block.
+        gains: for the owner of a weight, the standard deviation of its outputs on an input of unit variance.
+        dtype: the dtype of all floating-point stand-ins; None: each has that of the tensor that it replaces.
+
     Attributes:
         block: the user's block.
+
+    Raises:
+        TypeError: the device does not have the dtype.
     """
 
     def __init__(self, block: nn.Module, gains: Mapping[nn.Module, float], dtype: torch.dtype | None = None) -> None:
-        """Prepare the stand-ins; nothing is replaced before the first run.
-
-        Args:
-            block: the user's block.
-            gains: for the owner of a weight, the standard deviation of its outputs on an input of unit variance.
-            dtype: the dtype of all floating-point stand-ins; None: each has that of the tensor that it replaces.
-
-        Raises:
-            TypeError: the device does not have the dtype.
-        """
         self.block, self._dtype = block, dtype
         self._stand_ins: dict[nn.Module, dict[str, Any]] = {}
         self._modules = list(block.modules())

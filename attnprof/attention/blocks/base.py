@@ -22,25 +22,23 @@ class AttentionBlock(nn.Module, ABC):
     With `fp16` or `bf16`, the parameters are in that dtype, the input is cast to it, and the output is returned in the
     dtype of the input.
 
+    Args:
+        in_channels: C.
+        strategy: how the block is computed.
+        reduction: C / E.
+        value_reduction: C / D, D the channels of value.
+
     Attributes:
         in_channels: C.
         reduction: C / E, E the channels of query and key.
         strategy: how the block is computed; see `attnprof.attention.COMPONENTS`.
+
+    Raises:
+        StrategyError: the strategy is unknown or impossible.
+        ValueError: C is not divisible by one of the two reductions.
     """
 
     def __init__(self, in_channels: int, strategy: str | Strategy, reduction: int, value_reduction: int = 1) -> None:
-        """Check the channels and find the strategy.
-
-        Args:
-            in_channels: C.
-            strategy: how the block is computed.
-            reduction: C / E.
-            value_reduction: C / D, D the channels of value.
-
-        Raises:
-            StrategyError: the strategy is unknown or impossible.
-            ValueError: C is not divisible by one of the two reductions.
-        """
         super().__init__()
         if reduction < 1 or in_channels < 1 or in_channels % reduction:
             raise ValueError(

@@ -25,7 +25,6 @@ class ChannelAttention2d(nn.Module):
     """
 
     def __init__(self) -> None:
-        """Make gamma, which starts at zero."""
         super().__init__()
         self.gamma = nn.Parameter(torch.zeros(1))
 
@@ -45,20 +44,18 @@ class DualAttention2d(AttentionBlock):
 
     The 3x3 convolutions that DANet's head has around each are not part of it. The strategy applies to position
     attention only, since channel attention has nothing of size N x N.
+
+    Args:
+        in_channels: C.
+        strategy: how the block is computed; see `attnprof.attention.COMPONENTS`.
+        reduction: C / (channels of query and key); 8 in the paper.
+
+    Raises:
+        StrategyError: the strategy is unknown or impossible.
+        ValueError: `in_channels` is not divisible by `reduction`.
     """
 
     def __init__(self, in_channels: int, strategy: str | Strategy = "chunked", *, reduction: int = 8) -> None:
-        """Make the block, with new parameters.
-
-        Args:
-            in_channels: C.
-            strategy: how the block is computed; see `attnprof.attention.COMPONENTS`.
-            reduction: C / (channels of query and key); 8 in the paper.
-
-        Raises:
-            StrategyError: the strategy is unknown or impossible.
-            ValueError: `in_channels` is not divisible by `reduction`.
-        """
         super().__init__(in_channels, strategy, reduction)
         self.position = SelfAttention2d(in_channels, _position_strategy(self.strategy), reduction=reduction)
         self.channel = ChannelAttention2d()

@@ -21,24 +21,22 @@ class NonLocalBlock2d(AttentionBlock):
     whose weight starts at zero. With `sub_sample`, phi and g are max-pooled 2x2, which leaves out an odd last row or
     column. The names of the parameters are those of the widespread PyTorch block (AlexHex7/Non-local_pytorch), whose
     `state_dict` loads unchanged.
+
+    Args:
+        in_channels: C.
+        strategy: how the block is computed; see `attnprof.attention.COMPONENTS`. `pooled` pools keys and
+            values further.
+        reduction: C / (channels of theta, phi and g); 2 in the paper.
+        sub_sample: whether keys and values are pooled.
+
+    Raises:
+        StrategyError: the strategy is unknown or impossible.
+        ValueError: `in_channels` is not divisible by `reduction`.
     """
 
     def __init__(
         self, in_channels: int, strategy: str | Strategy = "chunked", *, reduction: int = 2, sub_sample: bool = True
     ) -> None:
-        """Make the block, with new parameters.
-
-        Args:
-            in_channels: C.
-            strategy: how the block is computed; see `attnprof.attention.COMPONENTS`. `pooled` pools keys and
-                values further.
-            reduction: C / (channels of theta, phi and g); 2 in the paper.
-            sub_sample: whether keys and values are pooled.
-
-        Raises:
-            StrategyError: the strategy is unknown or impossible.
-            ValueError: `in_channels` is not divisible by `reduction`.
-        """
         super().__init__(in_channels, strategy, reduction)
         reduced = in_channels // reduction
         self.g: nn.Module = nn.Conv2d(in_channels, reduced, kernel_size=1)

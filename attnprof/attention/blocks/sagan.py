@@ -27,21 +27,19 @@ class SelfAttention2d(AttentionBlock):
 
     With `fp16` or `bf16`, the parameters are in that dtype, the input is cast to it, and the output is returned in the
     dtype of the input.
+
+    Args:
+        in_channels: C.
+        strategy: how the block is computed; see `attnprof.attention.COMPONENTS`. Parts compose with `+`, as in
+            `"pooled:2+sdpa-pad+fp16"`.
+        reduction: C / (channels of query and key); 8 in the paper.
+
+    Raises:
+        StrategyError: the strategy is unknown or impossible.
+        ValueError: `in_channels` is not divisible by `reduction`.
     """
 
     def __init__(self, in_channels: int, strategy: str | Strategy = "chunked", *, reduction: int = 8) -> None:
-        """Make the block, with new parameters.
-
-        Args:
-            in_channels: C.
-            strategy: how the block is computed; see `attnprof.attention.COMPONENTS`. Parts compose with `+`, as in
-                `"pooled:2+sdpa-pad+fp16"`.
-            reduction: C / (channels of query and key); 8 in the paper.
-
-        Raises:
-            StrategyError: the strategy is unknown or impossible.
-            ValueError: `in_channels` is not divisible by `reduction`.
-        """
         super().__init__(in_channels, strategy, reduction)
         self.query_conv = nn.Conv2d(in_channels, in_channels // reduction, kernel_size=1)
         self.key_conv = nn.Conv2d(in_channels, in_channels // reduction, kernel_size=1)

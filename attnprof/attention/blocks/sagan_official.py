@@ -22,21 +22,19 @@ class SaganOfficialAttention2d(AttentionBlock):
     is 2x2 max-pooling, which leaves out an odd last row or column. This is the block of
     brain-research/self-attention-gan, non_local.py. The names of the parameters are those of BigGAN's block in PyTorch
     (ajbrock/BigGAN-PyTorch, layers.py). Both put spectral norm on the convolutions; add it yourself if you need it.
+
+    Args:
+        in_channels: C, an even number.
+        strategy: how the block is computed; see `attnprof.attention.COMPONENTS`. `pooled` pools keys and
+            values further.
+        reduction: C / (channels of theta and phi); 8 in the paper.
+
+    Raises:
+        StrategyError: the strategy is unknown or impossible.
+        ValueError: `in_channels` is not divisible by `reduction` and by 2.
     """
 
     def __init__(self, in_channels: int, strategy: str | Strategy = "chunked", *, reduction: int = 8) -> None:
-        """Make the block, with new parameters.
-
-        Args:
-            in_channels: C, an even number.
-            strategy: how the block is computed; see `attnprof.attention.COMPONENTS`. `pooled` pools keys and
-                values further.
-            reduction: C / (channels of theta and phi); 8 in the paper.
-
-        Raises:
-            StrategyError: the strategy is unknown or impossible.
-            ValueError: `in_channels` is not divisible by `reduction` and by 2.
-        """
         super().__init__(in_channels, strategy, reduction, value_reduction=2)
         reduced, value_channels = in_channels // reduction, in_channels // 2
         self.theta = nn.Conv2d(in_channels, reduced, kernel_size=1, bias=False)

@@ -27,6 +27,11 @@ class Failures:
     PyTorch calls an observer for every failure. It survives some of them, as when a cuDNN plan needs too large a
     workspace and the next plan is taken. Only one that becomes a `torch.OutOfMemoryError` counts as out of memory.
 
+    Args:
+        device: the device's index.
+        steps: returns the number of finished optimizer steps.
+        notes: for errors of the observation itself.
+
     Attributes:
         failed: the number of failures.
         raised: the number of those that became an error.
@@ -34,13 +39,6 @@ class Failures:
     """
 
     def __init__(self, device: int, steps: Callable[[], int], notes: Notes) -> None:
-        """Prepare to observe.
-
-        Args:
-            device: the device's index.
-            steps: returns the number of finished optimizer steps.
-            notes: for errors of the observation itself.
-        """
         self.failed = self.raised = 0
         self.first: OutOfMemory | None = None
         self._device, self._steps, self._notes = device, steps, notes

@@ -40,7 +40,6 @@ class EmulatedDriver:
     """The emulated CUDA driver in this process."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        """Keep the driver's library."""
         self._library = library
 
     def journal(self) -> Journal:

@@ -12,7 +12,6 @@ class Notes:
     """Lines of text: each only once, and no more than fit on a screen."""
 
     def __init__(self) -> None:
-        """Begin without notes."""
         self._lines: dict[str, None] = {}
 
     def add(self, line: str) -> None:

@@ -14,15 +14,14 @@ from .source_lines import Place, innermost, line_of, places_of
 
 
 class ReadBacks:
-    """Copies from the card to the host, counted by line from `listen` on."""
+    """Copies from the card to the host, counted by line from `listen` on.
+
+    Args:
+        notes: for errors of the listening itself.
+        heard: called after each copy.
+    """
 
     def __init__(self, notes: Notes, heard: Callable[[], None]) -> None:
-        """Prepare to listen.
-
-        Args:
-            notes: for errors of the listening itself.
-            heard: called after each copy.
-        """
         self._copies: Counter[Place | None] = Counter()
         self._notes, self._heard = notes, heard
         self._listener = ReadBackListener(self._read)

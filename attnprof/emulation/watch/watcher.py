@@ -41,14 +41,13 @@ _AUTOGRAD_SECONDS = 0.05
 
 
 class Watcher:
-    """The watcher of this process; after a fork, the child's copy watches the child."""
+    """The watcher of this process; after a fork, the child's copy watches the child.
+
+    Args:
+        folder: where the findings are written, one file for each process.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Prepare to watch.
-
-        Args:
-            folder: where the findings are written, one file for each process.
-        """
         self._folder = folder
         self._first_pid = os.getpid()
         self._begin()
