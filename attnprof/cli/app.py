@@ -7,21 +7,17 @@ terminated); `run` ends with its program's own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from attnprof.attention.blocks.catalogue import BLOCKS
 from attnprof.cases.workload import DTYPES, OPTIMIZERS
 from attnprof.cli import commands
-from attnprof.cli.terminal import FORMATS, console, note, require_output, run_app
+from attnprof.cli.terminal import FORMATS, note, require_output, run_app, write
 from attnprof.errors import AttnprofError
 from attnprof.studies.requests import LimitsRequest, ModelRequest, RecommendRequest, SweepRequest
 from attnprof.version import __version__
-
-_ANSWER_FORMATS = ("table", "json", "markdown")
-_RUN_FORMATS = ("table", "json")
 
 # Options that several commands have.
 _Strategy = Annotated[str, typer.Option(help="Strategies, parts joined by +, such as pooled:2+sdpa-pad+fp16.")]
@@ -165,15 +161,14 @@ def recommend(
     seed: _Seed = RecommendRequest.seed,
     out: _Out = RecommendRequest.out,
     resume: _Resume = False,
-    format: Annotated[str, typer.Option(help="What goes to stdout: table, json, markdown.")] = "table",
+    format: _Format = "table",
 ) -> None:
     """Say which variant to use for a workload on this device, a card or within a budget, and why.
 
     Runs every candidate here, or with --gpu on an emulated card. Exit code 3: nothing fits.
     """
     options = {name: value for name, value in locals().items() if name != "format"}
-    if format not in _ANSWER_FORMATS:
-        raise AttnprofError(f"format: {format!r} is not one of {', '.join(_ANSWER_FORMATS)}")
+    require_output(format)
     commands.recommend(RecommendRequest(**options), format)
 
 
@@ -182,15 +177,14 @@ def run(
     gpu: Annotated[str, typer.Option(help="The card: t4, or t4,memory=8GB.")],
     command: Annotated[list[str] | None, typer.Argument(help="The program and its arguments.")] = None,
     context: _Context = None,
-    format: Annotated[str, typer.Option(help="What goes to stdout: table, json.")] = "table",
+    format: _Format = "table",
 ) -> None:
     """Run any PyTorch program, unchanged, on an emulated card: attnprof run --gpu t4 -- python train.py
 
     Says its peak memory and who held it, the line where it runs out of memory, and what emulation cannot follow.
     Nothing is computed. The exit code is the program's own (128 and a signal's number, where one ended it).
     """
-    if format not in _RUN_FORMATS:
-        raise AttnprofError(f"format: {format!r} is not one of {', '.join(_RUN_FORMATS)}")
+    require_output(format)
     if not command:
         raise AttnprofError("run: name a program after the options, as in attnprof run --gpu t4 -- python train.py")
     commands.run(gpu, context, command, format)
@@ -254,58 +248,36 @@ def snippet(
 def gpus(format: _Format = "table") -> None:
     """List the GPUs that --gpu can emulate."""
     from attnprof.cases.cards import catalogue
-    from attnprof.report.gpus import cards_csv, cards_json, cards_markdown, cards_table
+    from attnprof.report.gpus import cards_page
 
-    forms = {"table": cards_table, "csv": cards_csv, "json": cards_json, "markdown": cards_markdown}
-    _list(catalogue(), forms, format)
+    require_output(format)
+    write(cards_page(catalogue()), format)
 
 
 @app.command()
 def strategies(format: _Format = "table") -> None:
     """List what --strategy takes: what each part computes, its memory, and where it runs."""
     from attnprof.attention.strategy import COMPONENTS
-    from attnprof.report.strategies import strategies_csv, strategies_json, strategies_markdown, strategies_table
+    from attnprof.report.strategies import strategies_page
 
-    forms = {"table": strategies_table, "csv": strategies_csv, "json": strategies_json, "markdown": strategies_markdown}
-    _list(COMPONENTS, forms, format)
+    require_output(format)
+    write(strategies_page(COMPONENTS), format)
 
 
 @app.command()
 def blocks(format: _Format = "table") -> None:
     """List what --block takes: the attention blocks of the papers."""
-    from attnprof.report.blocks import blocks_csv, blocks_json, blocks_markdown, blocks_table
+    from attnprof.report.blocks import blocks_page
 
-    forms = {"table": blocks_table, "csv": blocks_csv, "json": blocks_json, "markdown": blocks_markdown}
-    _list(BLOCKS, forms, format)
+    require_output(format)
+    write(blocks_page(BLOCKS), format)
 
 
 @app.command()
-def doctor() -> None:
+def doctor(format: _Format = "table") -> None:
     """Say what attnprof can do here: torch, the device, its memory and kernels, emulation; and what to do about it."""
-    from rich.table import Table
-    from rich.text import Text
-
+    from attnprof.report.doctor import doctor_page
     from attnprof.studies.doctor import examine
 
-    topic = ""
-    for finding in examine(note):
-        line = Table.grid(padding=(0, 1))
-        line.add_column(width=10)
-        line.add_column(ratio=1)
-        line.add_row(
-            Text(finding.topic if finding.topic != topic else "", style="bold"),
-            Text(finding.text, style="" if finding.fine else "red"),
-        )
-        if finding.action:
-            line.add_row("", Text(f"-> {finding.action}", style="bold"))
-        console().print(line)
-        topic = finding.topic
-
-
-def _list(rows: Sequence[Any], forms: Mapping[str, Callable[[Any], Any]], output: str) -> None:
-    require_output(output)
-    shown = forms[output](rows)
-    if output == "table":
-        console().print(shown)
-    else:
-        sys.stdout.write(shown)
+    require_output(format)
+    write(doctor_page(list(examine(note))), format)

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from attnprof.cli.terminal import console, note, opened, raise_again, show, surviving
+from attnprof.cli.terminal import note, opened, raise_again, show, surviving, write
 from attnprof.errors import AttnprofError
 from attnprof.studies.requests import LimitsRequest, ModelRequest, RecommendRequest, SweepRequest
 
@@ -20,8 +20,7 @@ def sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
     """A table of every case, or the rows in another form; also to a CSV file."""
     from attnprof.cases.record import Record
     from attnprof.progress import progress_on_stderr
-    from attnprof.report.export import to_csv, to_json
-    from attnprof.report.sweep import to_markdown, to_table
+    from attnprof.report.sweep import sweep_page
     from attnprof.studies.sweep import in_order, run_plan
 
     plan, settings, path = request.plan(), request.settings(), request.path()
@@ -35,15 +34,14 @@ def sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
             served.add(record.card)
             kept = file.records
     records = [record for record in kept if record.case in wanted and record.card in served]
-    forms = {"table": to_table, "csv": to_csv, "json": to_json, "markdown": to_markdown}
-    show(in_order(records, plan, cards), forms, output, csv_path, path)
+    show(in_order(records, plan, cards), sweep_page, output, csv_path, path)
     raise_again(ending, path, f"{len(records)} of {total} cases")
 
 
 def limits(request: LimitsRequest, csv_path: str | None, output: str) -> None:
     """The same of thresholds."""
     from attnprof.progress import search_progress_on_stderr
-    from attnprof.report.limits import limits_csv, limits_json, limits_markdown, limits_table
+    from attnprof.report.limits import limits_page
     from attnprof.studies.limits import run_limits
 
     axes, strategies, settings, path = request.axes(), request.strategies(), request.settings(), request.path()
@@ -56,8 +54,7 @@ def limits(request: LimitsRequest, csv_path: str | None, output: str) -> None:
             found.append(threshold)
     ranks = {card: rank for rank, card in enumerate(cards)}
     found.sort(key=lambda t: ranks.get(t.record.card, 0) if t.record else 0)
-    forms = {"table": limits_table, "csv": limits_csv, "json": limits_json, "markdown": limits_markdown}
-    show(found, forms, output, csv_path, path)
+    show(found, limits_page, output, csv_path, path)
     raise_again(ending, path, f"{len(found)} of {total} searches")
 
 
@@ -65,7 +62,7 @@ def model(request: ModelRequest, csv_path: str | None, output: str) -> None:
     """The same of a user's model."""
     from attnprof.cases.record import Record
     from attnprof.progress import model_progress_on_stderr
-    from attnprof.report.model import model_csv, model_json, model_markdown, model_table
+    from attnprof.report.model import model_page
     from attnprof.studies.model import ModelError, ModelProfile, profile_model, unfinished
 
     plan, path = request.plan(), request.path()
@@ -84,15 +81,14 @@ def model(request: ModelRequest, csv_path: str | None, output: str) -> None:
         found += unfinished(plan, mine, found)
     ranks = {card: rank for rank, card in enumerate(cards)}
     found.sort(key=lambda profile: ranks.get(profile.as_is.card or "", 0))
-    forms = {"table": model_table, "csv": model_csv, "json": model_json, "markdown": model_markdown}
-    show(found, forms, output, csv_path, path)
+    show(found, model_page, output, csv_path, path)
     raise_again(ending, path, f"{finished} of {devices * modes} profiles")
 
 
 def recommend(request: RecommendRequest, output: str) -> None:
     """One answer; exits with `NOTHING_FITS` where that is it."""
     from attnprof.progress import recommend_progress_on_stderr
-    from attnprof.report.recommend import recommendation_json, recommendation_markdown, recommendation_table
+    from attnprof.report.recommend import recommend_page
     from attnprof.studies.recommend.from_file import recommend_from_file
     from attnprof.studies.recommend.from_runs import recommend_from_runs
 
@@ -105,10 +101,7 @@ def recommend(request: RecommendRequest, output: str) -> None:
             [runner], file = opened(request, path, stack, progress.tell)
             found = recommend_from_runs(request, plan, runner, request.runner_of, file, progress)
         raise_again(ending, path, "some of its runs")
-    if output == "table":
-        console().print(recommendation_table(found))
-    else:
-        sys.stdout.write({"json": recommendation_json, "markdown": recommendation_markdown}[output](found))
+    write(recommend_page(found), output)
     if request.records is None:
         note(f"records: {path}")
     if found.ranking.pick is None:
@@ -118,16 +111,13 @@ def recommend(request: RecommendRequest, output: str) -> None:
 def run(gpu: str, context: str | None, command: list[str], output: str) -> None:
     """A program's report; exits as the program did."""
     from attnprof.cases.cards import parse_cards
-    from attnprof.report.program import run_json, run_table
+    from attnprof.report.program import program_page
     from attnprof.studies.program import run_program
 
     cards = parse_cards(gpu, context)
     if len(cards) != 1:
         raise AttnprofError(f"gpu: a program runs on one card, {gpu!r} names {len(cards)}")
-    # The report is to be all that JSON's reader gets.
-    found = run_program(cards[0], command, note, stdout=sys.stderr if output == "json" else None)
-    if output == "table":
-        console().print(run_table(found))
-    else:
-        sys.stdout.write(run_json(found))
+    # Nothing but the report is to reach those who read it as data.
+    found = run_program(cards[0], command, note, stdout=None if output == "table" else sys.stderr)
+    write(program_page(found), output)
     raise typer.Exit(found.exit_code)

@@ -6,15 +6,18 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from attnprof.errors import AttnprofError
 from attnprof.studies.requests import Request
+
+if TYPE_CHECKING:
+    from attnprof.report.page import Page
 
 FORMATS = ("table", "csv", "json", "markdown")
 # The base of typer's own usage errors, which has moved between its versions.
@@ -77,9 +80,15 @@ def opened(request: Request, path: Path, stack: ExitStack, tell: Callable[[str],
     return runners, stack.enter_context(RecordFile(path, resume=request.resume))
 
 
-def show(
-    results: list[Any], forms: Mapping[str, Callable[[Any], Any]], output: str, csv_path: str | None, path: Path
-) -> None:
+def write(page: Page, output: str) -> None:
+    """Write a report to stdout in one of `FORMATS`."""
+    if output == "table":
+        console().print(page.table())
+    else:
+        sys.stdout.write({"csv": page.csv, "json": page.json, "markdown": page.markdown}[output]())
+
+
+def show(results: list[Any], page_of: Callable[[Any], Page], output: str, csv_path: str | None, path: Path) -> None:
     """Results to stdout and, where asked for, to a CSV file.
 
     Raises:
@@ -87,14 +96,11 @@ def show(
     """
     if not results:
         return
-    shown = forms[output](results)
-    if output == "table":
-        console().print(shown)
-    else:
-        sys.stdout.write(shown)
+    page = page_of(results)
+    write(page, output)
     if csv_path is not None:
         try:
-            Path(csv_path).write_text(forms["csv"](results), encoding="utf-8")
+            Path(csv_path).write_text(page.csv(), encoding="utf-8")
         except OSError as error:
             raise AttnprofError(f"cannot write {csv_path}: {error.strerror}") from None
     note(f"records: {path}")

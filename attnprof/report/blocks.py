@@ -1,60 +1,48 @@
-"""The blocks of the papers as a table, CSV and JSON."""
+"""The page of `attnprof blocks`: the attention blocks of the papers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Group as Lines
-from rich.console import RenderableType
-from rich.text import Text
-
 from attnprof.attention.blocks.catalogue import BlockForm
-from attnprof.report.grid import Column, Grid, Row, to_markdown_lines, to_rich
-from attnprof.report.listing import csv_text, json_text
+from attnprof.report.grid import Column, Grid, Row
+from attnprof.report.page import Field, Kind, Page, Paragraph, names_of, rows_of
 
+FIELDS: tuple[Field[BlockForm], ...] = (
+    Field("block", lambda form: form.name, "The name that `--block` takes."),
+    Field("reduction", lambda form: form.reduction, "C / E: input channels over query and key channels."),
+    Field(
+        "value_reduction",
+        lambda form: form.value_reduction or form.reduction,
+        "C / D: input channels over value channels.",
+    ),
+    Field("pool", lambda form: form.pool, "Side of the pooling window over keys and values; 1 is none."),
+    Field("output_convolution", lambda form: form.projects_back, "Whether a last 1x1 convolution returns to C."),
+    Field("channel_attention", lambda form: form.channel_attention, "Whether channels attend to channels as well."),
+    Field("summary", lambda form: form.summary, "What the block is, in one line."),
+    Field("source", lambda form: form.source, "The paper that describes it."),
+)
 _COLUMNS = (
-    Column("block"), Column("C/E", right=True), Column("C/D", right=True), Column("keys"),
-    Column("what it is", folds=True), Column("from", folds=True),
-)  # fmt: skip
+    Column("block"),
+    Column("C/E", right=True),
+    Column("C/D", right=True),
+    Column("keys"),
+    Column("what it is", folds=True),
+    Column("from", folds=True),
+)
 _LEGEND = "E: channels of query and key (--reduction)   D: of value   keys: of N = H * W"
 
 
-def blocks_table(forms: Sequence[BlockForm]) -> RenderableType:
-    """For `rich.console.Console.print`; fits 80 columns."""
-    return Lines(to_rich(_grid(forms)), Text(), Text(_LEGEND, style="dim"))
+def blocks_page(forms: Sequence[BlockForm]) -> Page:
+    """Make the page of these blocks."""
+    grid = Grid("Blocks that --block takes", _COLUMNS, tuple(map(_row, forms)))
+    return Page(((grid,), (Paragraph(Kind.LEGEND, _LEGEND),)), names_of(FIELDS), rows_of(FIELDS, forms))
 
 
-def blocks_markdown(forms: Sequence[BlockForm]) -> str:
-    return "\n".join([*to_markdown_lines(_grid(forms)), _LEGEND]) + "\n"
+def _value_reduction(form: BlockForm) -> int:
+    return form.value_reduction or form.reduction
 
 
-def blocks_csv(forms: Sequence[BlockForm]) -> str:
-    return csv_text(_fields(forms[0]), map(_fields, forms))
-
-
-def blocks_json(forms: Sequence[BlockForm]) -> str:
-    return json_text(map(_fields, forms))
-
-
-def _fields(form: BlockForm) -> dict[str, object]:
-    return {
-        "block": form.name,
-        "reduction": form.reduction,
-        "value_reduction": form.value_reduction or form.reduction,
-        "pool": form.pool,
-        "output_convolution": form.projects_back,
-        "channel_attention": form.channel_attention,
-        "summary": form.summary,
-        "source": form.source,
-    }
-
-
-def _grid(forms: Sequence[BlockForm]) -> Grid:
-    rows = (
-        Row((
-            form.name, str(form.reduction), str(form.value_reduction or form.reduction),
-            f"N/{form.pool**2}" if form.pool > 1 else "N", form.summary, form.source,
-        ))
-        for form in forms
-    )  # fmt: skip
-    return Grid("Blocks that --block takes", _COLUMNS, tuple(rows))
+def _row(form: BlockForm) -> Row:
+    keys = f"N/{form.pool**2}" if form.pool > 1 else "N"
+    return Row((form.name, str(form.reduction), str(_value_reduction(form)), keys, form.summary, form.source))

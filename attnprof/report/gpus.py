@@ -1,58 +1,69 @@
-"""The catalogue of GPUs as a table, CSV and JSON."""
+"""The page of `attnprof gpus`: the catalogue of cards."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-
-from rich.console import Group as Lines
-from rich.console import RenderableType
-from rich.text import Text
 
 from attnprof.cases.cards import Card
-from attnprof.report.grid import Column, Grid, Row, to_markdown_lines, to_rich
-from attnprof.report.listing import csv_text, json_text
+from attnprof.report.grid import Column, Grid, Row
+from attnprof.report.page import Field, Kind, Page, names_of, paragraphs, rows_of
 from attnprof.units import format_bytes
 
+FIELDS: tuple[Field[Card], ...] = (
+    Field("key", lambda card: card.key, "The name that `--gpu` takes."),
+    Field("name", lambda card: card.name, "The name that `torch.cuda.get_device_name` prints."),
+    Field("where", lambda card: card.where, "Where people meet this card."),
+    Field("compute_capability", lambda card: card.compute_capability, "CUDA compute capability."),
+    Field("multiprocessors", lambda card: card.multiprocessors, "Number of multiprocessors."),
+    Field("l2_cache_kib", lambda card: card.l2_cache_kib, "L2 cache, KiB."),
+    Field("clock_mhz", lambda card: card.clock_mhz, "Clock of the multiprocessors, MHz."),
+    Field("memory_clock_mhz", lambda card: card.memory_clock_mhz, "Clock of the memory, MHz."),
+    Field("memory_bus_bits", lambda card: card.memory_bus_bits, "Width of the memory bus, bits."),
+    Field(
+        "threads_per_multiprocessor",
+        lambda card: card.threads_per_multiprocessor,
+        "Threads that a multiprocessor holds.",
+    ),
+    Field("blocks_per_multiprocessor", lambda card: card.blocks_per_multiprocessor, "Blocks that it holds."),
+    Field("registers_per_multiprocessor", lambda card: card.registers_per_multiprocessor, "Registers that it has."),
+    Field("shared_kib_per_multiprocessor", lambda card: card.shared_kib_per_multiprocessor, "Its shared memory, KiB."),
+    Field("shared_kib_per_block", lambda card: card.shared_kib_per_block, "Shared memory a block may have, KiB."),
+    Field("total_bytes", lambda card: card.total_bytes, "Least total memory that drivers report, bytes."),
+    Field("total_max_bytes", lambda card: card.total_max_bytes, "Greatest total memory that drivers report, bytes."),
+    Field("context_bytes", lambda card: card.context_bytes, "Allowance for the CUDA context, bytes (`--context`)."),
+    Field("context_source", lambda card: card.context_source, "Where the allowance comes from."),
+    Field("bandwidth_gb_s", lambda card: card.bandwidth_gb_s, "The vendor's memory bandwidth, GB/s."),
+    Field("fp32_tflops", lambda card: card.fp32_tflops, "The vendor's float32 peak, TFLOPS."),
+    Field(
+        "fp16_tensor_tflops",
+        lambda card: card.fp16_tensor_tflops,
+        "The vendor's float16 peak on tensor cores, TFLOPS; empty without tensor cores.",
+    ),
+)
 _COLUMNS = (
-    Column("gpu"), Column("cc", right=True), Column("memory", right=True), Column("context", right=True),
-    Column("GB/s", right=True), Column("fp32", right=True), Column("fp16", right=True), Column("where", folds=True),
-)  # fmt: skip
+    Column("gpu"),
+    Column("cc", right=True),
+    Column("memory", right=True),
+    Column("context", right=True),
+    Column("GB/s", right=True),
+    Column("fp32", right=True),
+    Column("fp16", right=True),
+    Column("where", folds=True),
+)
 _LEGENDS = (
     "cc: compute capability   fp32, fp16: peak TFLOPS, fp16 on tensor cores",
     "memory: the least that drivers report   context: what CUDA takes of it (--context)",
 )
 
 
-def cards_table(cards: Sequence[Card]) -> RenderableType:
-    """For `rich.console.Console.print`; fits 80 columns."""
-    return Lines(to_rich(_grid(cards)), Text(), *(Text(line, style="dim") for line in _LEGENDS))
-
-
-def cards_markdown(cards: Sequence[Card]) -> str:
-    return "\n".join([*to_markdown_lines(_grid(cards)), *_LEGENDS]) + "\n"
-
-
-def cards_csv(cards: Sequence[Card]) -> str:
-    """Every field of `catalogue.Card`."""
-    return csv_text(_fields(cards[0]), map(_fields, cards))
-
-
-def cards_json(cards: Sequence[Card]) -> str:
-    return json_text(map(_fields, cards))
-
-
-def _fields(card: Card) -> dict[str, object]:
-    return {name: value for name, value in asdict(card).items() if name != "options"}
-
-
-def _grid(cards: Sequence[Card]) -> Grid:
-    return Grid("GPUs that --gpu can emulate", _COLUMNS, tuple(map(_row, cards)))
+def cards_page(cards: Sequence[Card]) -> Page:
+    """Make the page of these cards."""
+    grid = Grid("GPUs that --gpu can emulate", _COLUMNS, tuple(map(_row, cards)))
+    return Page(((grid,), paragraphs(Kind.LEGEND, _LEGENDS)), names_of(FIELDS), rows_of(FIELDS, cards))
 
 
 def _row(card: Card) -> Row:
-    numbers = (card.bandwidth_gb_s, card.fp32_tflops, card.fp16_tensor_tflops)
-    return Row((
-        card.key, card.compute_capability, format_bytes(card.total_bytes), format_bytes(card.context_bytes),
-        *(f"{number:.0f}" if number else "-" for number in numbers), card.where,
-    ))  # fmt: skip
+    rates = (card.bandwidth_gb_s, card.fp32_tflops, card.fp16_tensor_tflops)
+    memory = (format_bytes(card.total_bytes), format_bytes(card.context_bytes))
+    numbers = (f"{rate:.0f}" if rate else "-" for rate in rates)
+    return Row((card.key, card.compute_capability, *memory, *numbers, card.where))

@@ -1,7 +1,8 @@
-"""A titled table of text, before it is drawn: for a terminal or in Markdown."""
+"""A table of text, drawn for a terminal or written in Markdown."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +13,13 @@ from rich.text import Text
 
 @dataclass(frozen=True)
 class Column:
-    """`folds`: may be broken over lines where the terminal is narrow."""
+    """A column of a table.
+
+    Attributes:
+        heading: stands above it.
+        right: whether its cells are aligned to the right, as numbers are.
+        folds: whether its cells may be broken over several lines on a narrow terminal.
+    """
 
     heading: str
     right: bool = False
@@ -21,7 +28,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells, the places of those that are the best of their column, and whether the case failed."""
+    """A row of a table.
+
+    Attributes:
+        cells: one text for each column.
+        best: the places of the cells that are the best of their column.
+        failed: whether the row is of a case without a result.
+    """
 
     cells: tuple[str, ...]
     best: frozenset[int] = field(default_factory=frozenset)
@@ -30,16 +43,28 @@ class Row:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a table says, with its title above it."""
+    """A table of text.
+
+    Attributes:
+        title: stands above it; may be empty.
+        headed: whether a terminal shows the columns' headings. Markdown always does.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    headed: bool = True
 
 
 def to_rich(grid: Grid) -> Table:
-    """Without the title, in the least width."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    """Draw the table without its title, as narrow as its cells allow."""
+    table = Table(
+        box=box.SIMPLE_HEAD if grid.headed else None,
+        show_header=grid.headed,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for column in grid.columns:
         table.add_column(
             column.heading, justify="right" if column.right else "left", no_wrap=not column.folds, overflow="fold"
@@ -51,15 +76,17 @@ def to_rich(grid: Grid) -> Table:
 
 
 def to_markdown_lines(grid: Grid) -> list[str]:
-    """The title in bold, the table, and an empty line."""
-    rows = [[escaped(cell) for cell in row.cells] for row in grid.rows]
+    """Return the title in bold, the table, and an empty line."""
+    rows = [[escaped(cell).replace("\n", "<br>") for cell in row.cells] for row in grid.rows]
     headings = [column.heading for column in grid.columns]
-    return [f"**{grid.title}**", "", *map(_line, [headings, ["---"] * len(headings), *rows]), ""]
+    rule = ["---:" if column.right else "---" for column in grid.columns]
+    title = [f"**{escaped(grid.title)}**", ""] if grid.title else []
+    return [*title, *map(_line, [headings, rule, *rows]), ""]
 
 
 def escaped(text: str) -> str:
-    """For Markdown, in which `*` and `~` are marks."""
-    return text.replace("*", "\\*").replace("~", "\\~")
+    """Escape the characters that mean something in Markdown: `*`, `~`, `|`, `<`, and `_` beside a space."""
+    return re.sub(r"([*~|<]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,21 +1,17 @@
-"""Thresholds as a table, CSV and JSON."""
+"""The page of `attnprof limits`: the largest size that fits, for each strategy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.console import Group as Lines
-from rich.console import RenderableType
-from rich.text import Text
-
 from attnprof.cases.axis import Axis, Threshold
 from attnprof.cases.measurement import Outcome
 from attnprof.cases.workload import Workload
-from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
-from attnprof.report.listing import csv_text, json_text
+from attnprof.report.grid import Column, Grid, Row
+from attnprof.report.page import Field, Kind, Page, Paragraph, Section, names_of, paragraphs, rows_of
 from attnprof.report.provenance import place_text
-from attnprof.report.remarks import OUTCOME_WORDS, another_attention_lines
+from attnprof.report.remarks import OUTCOME_WORDS, another_attention_remarks
 from attnprof.units import format_bytes
 
 _LEGEND = "* largest of the exact   ~ approximate   memory ~ size^p: {what}"
@@ -43,59 +39,48 @@ def _of_workload(name: str, varied: str) -> Callable[[Threshold], Any]:
     return lambda t: None if t.axis.vary == varied else getattr(t.axis.base, name)
 
 
-# In this order; a new column goes to the end.
-_FIELDS: dict[str, Callable[[Threshold], Any]] = {
-    "strategy": lambda t: t.strategy,
-    "mode": lambda t: t.axis.base.mode,
-    "vary": lambda t: t.axis.vary,
-    "largest_ok": lambda t: t.largest_ok,
-    "smallest_oom": lambda t: t.smallest_oom,
-    "probes": lambda t: t.probes,
-    "source": lambda t: _of_record(t, "source"),
-    "device": lambda t: _of_record(t, "device"),
-    "gpu": lambda t: _of_record(t, "gpu"),
-    "dtype": lambda t: t.axis.base.dtype,
-    "batch": _of_workload("batch", "batch"),
-    "channels": _of_workload("channels", "channels"),
-    "height": _of_workload("height", "hw"),
-    "width": _of_workload("width", "hw"),
-    "aspect": lambda t: t.axis.aspect if t.axis.vary == "hw" else None,
-    "step": lambda t: t.axis.step,
-    "smallest_failed": lambda t: t.smallest_failed,
-    "failure": lambda t: t.failure.value if t.failure else None,
-    "reason": lambda t: t.reason or None,
-    "peak_bytes": lambda t: t.peak_bytes,
-    "exponent": lambda t: t.exponent,
-    "total_memory_bytes": lambda t: _of_record(t, "total_memory_bytes"),
-    "budget_bytes": lambda t: _of_record(t, "budget_bytes"),
-    "block": lambda t: t.axis.base.block,
-}
+# A new column goes to the end, so that those who read columns by position are not surprised.
+FIELDS: tuple[Field[Threshold], ...] = (
+    Field("strategy", lambda t: t.strategy, "The strategy's canonical spelling."),
+    Field("mode", lambda t: t.axis.base.mode, "`forward` or `train`."),
+    Field("vary", lambda t: t.axis.vary, "What the search varied: `hw`, `batch` or `channels`."),
+    Field("largest_ok", lambda t: t.largest_ok, "The largest size that ran; for `hw` the height."),
+    Field("smallest_oom", lambda t: t.smallest_oom, "The smallest size that ran out of memory."),
+    Field("probes", lambda t: t.probes, "Number of cases that were looked at."),
+    Field("source", lambda t: _of_record(t, "source"), "`measured` on a device of this machine, or `emulated`."),
+    Field("device", lambda t: _of_record(t, "device"), "The device's name."),
+    Field("gpu", lambda t: _of_record(t, "gpu"), "The emulated card as `--gpu` spells it; empty if measured."),
+    Field("dtype", lambda t: t.axis.base.dtype, "The workload's dtype."),
+    Field("batch", _of_workload("batch", "batch"), "Images in the input; empty if it varies."),
+    Field("channels", _of_workload("channels", "channels"), "Channels of the input; empty if they vary."),
+    Field("height", _of_workload("height", "hw"), "Height of the input; empty if it varies."),
+    Field("width", _of_workload("width", "hw"), "Width of the input; empty if it varies."),
+    Field("aspect", lambda t: t.axis.aspect if t.axis.vary == "hw" else None, "Width over height, if the size varies."),
+    Field("step", lambda t: t.axis.step, "Sizes are multiples of this."),
+    Field("smallest_failed", lambda t: t.smallest_failed, "The smallest size that did not run, for whatever reason."),
+    Field(
+        "failure",
+        lambda t: t.failure.value if t.failure else None,
+        "How it ended: `out_of_memory`, `unsupported`, `timed_out` or `crashed`.",
+    ),
+    Field("reason", lambda t: t.reason or None, "One line on that end, or on why the search stopped earlier."),
+    Field("peak_bytes", lambda t: t.peak_bytes, "Peak allocated bytes of the largest size that ran."),
+    Field(
+        "exponent",
+        lambda t: t.exponent,
+        "p in peak ~ amount^p, between the two largest sizes that ran and are not neighbours.",
+    ),
+    Field("total_memory_bytes", lambda t: _of_record(t, "total_memory_bytes"), "The device's total memory."),
+    Field("budget_bytes", lambda t: _of_record(t, "budget_bytes"), "The memory that a case was allowed (`--budget`)."),
+    Field("block", lambda t: t.axis.base.block, "The block, as `--block` takes it."),
+)
 
 
-def limits_csv(thresholds: Sequence[Threshold]) -> str:
-    return csv_text(_FIELDS, map(_row_of, thresholds))
-
-
-def limits_json(thresholds: Sequence[Threshold]) -> str:
-    return json_text(map(_row_of, thresholds))
-
-
-def limits_table(thresholds: Sequence[Threshold]) -> RenderableType:
-    """For `rich.console.Console.print`; fits 80 columns."""
-    parts: list[RenderableType] = []
-    for grid in _grids(thresholds):
-        parts += [Text(grid.title, style="bold"), to_rich(grid), Text()]
-    return Lines(*parts, Text(_legend(thresholds), style="dim"), *map(Text, _remarks(thresholds)))
-
-
-def limits_markdown(thresholds: Sequence[Threshold]) -> str:
-    lines = [line for grid in _grids(thresholds) for line in to_markdown_lines(grid)]
-    lines += [escaped(_legend(thresholds)), "", *(f"- {line}" for line in _remarks(thresholds))]
-    return "\n".join(lines) + "\n"
-
-
-def _row_of(threshold: Threshold) -> dict[str, Any]:
-    return {name: value(threshold) for name, value in _FIELDS.items()}
+def limits_page(thresholds: Sequence[Threshold]) -> Page:
+    """Make the page of these thresholds: a table for each device and axis."""
+    notes: Section = (Paragraph(Kind.LEGEND, _legend(thresholds)), *paragraphs(Kind.REMARK, _remarks(thresholds)))
+    grids: list[Section] = [(grid,) for grid in _grids(thresholds)]
+    return Page((*grids, notes), names_of(FIELDS), rows_of(FIELDS, thresholds))
 
 
 def _grids(thresholds: Sequence[Threshold]) -> list[Grid]:
@@ -157,4 +142,4 @@ def _remarks(thresholds: Sequence[Threshold]) -> list[str]:
         if t.reason and not (t.closed and t.failure is Outcome.OUT_OF_MEMORY):
             told.setdefault(t.reason, []).append(t.strategy)
     ends = [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in told.items()]
-    return [*another_attention_lines(t.record for t in thresholds if t.record), *ends]
+    return [*another_attention_remarks(t.record for t in thresholds if t.record), *ends]

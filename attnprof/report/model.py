@@ -1,24 +1,20 @@
-"""A model's profile for a person, and its rows as CSV and JSON."""
+"""The page of `attnprof model`: what a whole model costs, what holds its peak, and what patching saves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-from rich.console import Group as Lines
-from rich.console import RenderableType
-from rich.text import Text
 
 from attnprof.cases.axis import Threshold
 from attnprof.cases.case import AS_IS
 from attnprof.cases.measurement import Outcome, Source
 from attnprof.cases.record import Record
 from attnprof.cases.workload import ModelWorkload
-from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
-from attnprof.report.listing import csv_text, json_text
-from attnprof.report.modules import rolled_up, within
+from attnprof.report.grid import Column, Grid, Row
+from attnprof.report.page import Field, Kind, Page, Section, names_of, paragraphs, rows_of
 from attnprof.report.provenance import place_text
-from attnprof.report.remarks import OUTCOME_WORDS, failure_lines, note_lines, strategy_text
+from attnprof.report.remarks import OUTCOME_WORDS, failure_remarks, note_remarks, strategy_text
 from attnprof.studies.model import ModelProfile
 from attnprof.units import format_bytes, format_seconds
 
@@ -31,84 +27,113 @@ _COLUMNS = (
 )  # fmt: skip
 _SIDE_BY_SIDE = 3  # strategies in a table of what is held, for 80 columns
 _PARTS = 8  # of a model that are named
+_DOMINATES = 0.5  # a part with this share of what its parent holds is named in the parent's place
 
-_FIELDS: dict[str, Callable[[ModelProfile, Record], Any]] = {
-    "strategy": lambda p, r: r.case.strategy,
-    "exact": lambda p, r: r.case.parsed.exact,
-    "target": lambda p, r: _workload(r).target,
-    "batch": lambda p, r: r.case.workload.batch,
-    "inputs": lambda p, r: _workload(r).inputs,
-    "mode": lambda p, r: r.case.workload.mode,
-    "dtype": lambda p, r: r.case.workload.dtype,
-    "optimizer": lambda p, r: _workload(r).optimizer or None,
-    "amp": lambda p, r: _workload(r).amp,
-    "checkpointing": lambda p, r: _workload(r).checkpointing,
-    "channels_last": lambda p, r: _workload(r).channels_last,
-    "source": lambda p, r: r.source.value,
-    "device": lambda p, r: r.environment.device_name,
-    "gpu": lambda p, r: r.card,
-    "outcome": lambda p, r: r.outcome.value,
-    "peak_allocated_bytes": lambda p, r: r.measurement.memory.peak_allocated_bytes if r.measurement.memory else None,
-    "peak_reserved_bytes": lambda p, r: r.measurement.memory.peak_reserved_bytes if r.measurement.memory else None,
-    "need_bytes": lambda p, r: p.needs.get(r.case.strategy),
-    "latency_median_seconds": lambda p, r: r.measurement.latency.median_seconds if r.measurement.latency else None,
-    "latency_iqr_seconds": lambda p, r: r.measurement.latency.iqr_seconds if r.measurement.latency else None,
-    "largest_batch": lambda p, r: _of_search(p, r, "largest_ok"),
-    "smallest_oom_batch": lambda p, r: _of_search(p, r, "smallest_oom"),
-    "peak_phase": lambda p, r: _of_peak(r, "phase"),
-    "peak_module": lambda p, r: _of_peak(r, "module"),
-    "peak_operation": lambda p, r: _of_peak(r, "operation"),
-    "held": lambda p, r: _of_peak(r, "held"),
-    "modules": lambda p, r: _of_peak(r, "modules"),
-    "total_memory_bytes": lambda p, r: r.environment.total_memory_bytes,
-    "patched": lambda p, r: ", ".join(r.measurement.patched) or None,
-    "reason": lambda p, r: r.reason or None,
-    "notes": lambda p, r: "; ".join(r.measurement.notes) or None,
-}
+# A new column goes to the end, so that those who read columns by position are not surprised.
+FIELDS: tuple[Field[tuple[ModelProfile, Record]], ...] = (
+    Field(
+        "strategy",
+        lambda run: run[1].case.strategy,
+        "`as-is` or the strategy that its attention blocks were patched with.",
+    ),
+    Field(
+        "exact",
+        lambda run: run[1].case.parsed.exact,
+        "Whether the patched model computes the same function, to rounding.",
+    ),
+    Field("target", lambda run: _workload(run[1]).target, "The model, as it was named on the command line."),
+    Field("batch", lambda run: run[1].case.workload.batch, "Images in the input, B."),
+    Field("inputs", lambda run: _workload(run[1]).inputs, "Shape of each input without the batch."),
+    Field(
+        "mode",
+        lambda run: run[1].case.workload.mode,
+        "`forward` or `train` (forward, backward and the optimizer's step).",
+    ),
+    Field("dtype", lambda run: run[1].case.workload.dtype, "The model's dtype."),
+    Field("optimizer", lambda run: _workload(run[1]).optimizer or None, "The optimizer; empty in forward."),
+    Field("amp", lambda run: _workload(run[1]).amp, "Whether forward ran in autocast."),
+    Field("checkpointing", lambda run: _workload(run[1]).checkpointing, "Whether gradient checkpointing was on."),
+    Field("channels_last", lambda run: _workload(run[1]).channels_last, "Whether maps were in channels_last."),
+    Field("source", lambda run: run[1].source.value, "`measured` on a device of this machine, or `emulated`."),
+    Field("device", lambda run: run[1].environment.device_name, "The device's name."),
+    Field("gpu", lambda run: run[1].card, "The emulated card as `--gpu` spells it; empty if measured."),
+    Field(
+        "outcome",
+        lambda run: run[1].outcome.value,
+        "`completed`, `out_of_memory`, `unsupported`, `timed_out` or `crashed`.",
+    ),
+    Field(
+        "peak_allocated_bytes",
+        lambda run: run[1].measurement.memory.peak_allocated_bytes if run[1].measurement.memory else None,
+        "Highest number of bytes allocated, over two steps.",
+    ),
+    Field(
+        "peak_reserved_bytes",
+        lambda run: run[1].measurement.memory.peak_reserved_bytes if run[1].measurement.memory else None,
+        "CUDA: highest number of bytes in the caching allocator's segments.",
+    ),
+    Field(
+        "need_bytes",
+        lambda run: run[0].needs.get(run[1].case.strategy),
+        "What a strategy that ran out of memory needs, measured on the same card with unlimited memory.",
+    ),
+    Field(
+        "latency_median_seconds",
+        lambda run: run[1].measurement.latency.median_seconds if run[1].measurement.latency else None,
+        "Median time of a step.",
+    ),
+    Field(
+        "latency_iqr_seconds",
+        lambda run: run[1].measurement.latency.iqr_seconds if run[1].measurement.latency else None,
+        "Interquartile range of the step times.",
+    ),
+    Field("largest_batch", lambda run: _of_search(run[0], run[1], "largest_ok"), "The largest batch that ran."),
+    Field(
+        "smallest_oom_batch",
+        lambda run: _of_search(run[0], run[1], "smallest_oom"),
+        "The smallest batch that ran out of memory.",
+    ),
+    Field(
+        "peak_phase",
+        lambda run: _of_peak(run[1], "phase"),
+        "The phase of the peak: `forward`, `backward` or `optimizer step`.",
+    ),
+    Field(
+        "peak_module",
+        lambda run: _of_peak(run[1], "module"),
+        "The module in which the peak was, by its path in the model.",
+    ),
+    Field("peak_operation", lambda run: _of_peak(run[1], "operation"), "The operation that ran at the peak."),
+    Field("held", lambda run: _of_peak(run[1], "held"), "Bytes held at the peak, by kind."),
+    Field(
+        "modules",
+        lambda run: _of_peak(run[1], "modules"),
+        "Bytes of activations and their gradients at the peak, by the module that made them.",
+    ),
+    Field("total_memory_bytes", lambda run: run[1].environment.total_memory_bytes, "The device's total memory."),
+    Field(
+        "patched",
+        lambda run: ", ".join(run[1].measurement.patched) or None,
+        "Paths of the blocks that the strategy computes.",
+    ),
+    Field("reason", lambda run: run[1].reason or None, "One line on why there are no numbers."),
+    Field("notes", lambda run: "; ".join(run[1].measurement.notes) or None, "Warnings, and why a figure is missing."),
+)
 
 
-def model_table(profiles: Sequence[ModelProfile]) -> RenderableType:
-    """For `rich.console.Console.print`; fits 80 columns."""
-    parts: list[RenderableType] = []
+def model_page(profiles: Sequence[ModelProfile]) -> Page:
+    """Make the page of these profiles: for each its costs, what is held at the peak, and what patching saves."""
+    sections: list[Section] = []
     for profile in profiles:
-        for grid in _grids(profile):
-            parts += [Text(grid.title, style="bold"), to_rich(grid), Text()]
-        parts += map(Text, _remarks(profile))
-        parts += [Text(line, style="bold") for line in _verdicts(profile)]
-        parts.append(Text())
-    return Lines(*parts, *(Text(line, style="dim") for line in _legends(profiles)))
-
-
-def model_markdown(profiles: Sequence[ModelProfile]) -> str:
-    lines: list[str] = []
-    for profile in profiles:
-        lines += [line for grid in _grids(profile) for line in to_markdown_lines(grid)]
-        lines += [*(f"- {escaped(line)}" for line in _remarks(profile)), "", *map(escaped, _verdicts(profile)), ""]
-    return "\n".join([*lines, *map(escaped, _legends(profiles))]) + "\n"
-
-
-def model_csv(profiles: Sequence[ModelProfile]) -> str:
-    """A row a strategy; `held` and `modules` as `name: bytes; ...`."""
-    rows = []
-    for row in _rows(profiles):
-        listed = {
-            name: "; ".join(f"{key}: {size}" for key, size in row[name].items()) if row[name] else None
-            for name in ("held", "modules")
-        }
-        rows.append({**row, **listed})
-    return csv_text(_FIELDS, rows)
-
-
-def model_json(profiles: Sequence[ModelProfile]) -> str:
-    return json_text(_rows(profiles))
+        sections += [(grid,) for grid in _grids(profile)]
+        sections.append((*paragraphs(Kind.REMARK, _remarks(profile)), *paragraphs(Kind.VERDICT, _verdicts(profile))))
+    sections.append(paragraphs(Kind.LEGEND, _legends(profiles)))
+    runs = ((profile, record) for profile in profiles for record in profile.records)
+    return Page(tuple(sections), names_of(FIELDS), rows_of(FIELDS, runs))
 
 
 def _legends(profiles: Sequence[ModelProfile]) -> list[str]:
     return [_LEGEND, *([_TRAINING] if any(profile.workload.mode == "train" for profile in profiles) else [])]
-
-
-def _rows(profiles: Sequence[ModelProfile]) -> list[dict[str, Any]]:
-    return [{name: value(p, r) for name, value in _FIELDS.items()} for p in profiles for r in p.records]
 
 
 def _workload(record: Record) -> ModelWorkload:
@@ -203,8 +228,8 @@ def _remarks(profile: ModelProfile) -> Iterator[str]:
         shown = ", ".join(path or "the model itself" for path in paths[:_PARTS])
         more = f" and {len(paths) - _PARTS} more" if len(paths) > _PARTS else ""
         yield f"patched by {', '.join(names)}: {shown}{more}"
-    yield from failure_lines(profile.records)
-    yield from note_lines(profile.records)
+    yield from failure_remarks(profile.records)
+    yield from note_remarks(profile.records)
     if profile.not_searched:
         yield f"largest batch: {profile.not_searched}"
     told = {t.reason for t in profile.largest_batches.values() if not t.closed and t.reason}
@@ -232,3 +257,36 @@ def _verdicts(profile: ModelProfile) -> Iterator[str]:
 def _bytes(record: Record, profile: ModelProfile) -> int | None:
     memory = record.measurement.memory
     return memory.peak_allocated_bytes if memory else profile.needs.get(record.case.strategy)
+
+
+def rolled_up(held: Sequence[Mapping[str, int]]) -> list[str]:
+    """Paths that cover all modules of all these, each once, those that hold the most first.
+
+    A path is the model's own child, or further in where one part has most of what its parent holds.
+    """
+    totals: Counter[str] = Counter()
+    for modules in held:
+        totals.update(modules)
+    parts: list[str] = []
+    todo = list(_children(totals, ""))
+    while todo:
+        part = todo.pop()
+        whole = within(totals, part)
+        children = _children(totals, part)
+        largest = max((within(totals, child) for child in children), default=0)
+        if children and largest > _DOMINATES * whole and part not in totals:
+            todo += children
+        else:
+            parts.append(part)
+    return sorted(parts, key=lambda part: (-within(totals, part), part))
+
+
+def within(modules: Mapping[str, int], part: str) -> int:
+    """What a part and the modules in it hold."""
+    return sum(size for path, size in modules.items() if path == part or path.startswith(f"{part}."))
+
+
+def _children(modules: Mapping[str, int], part: str) -> list[str]:
+    inside = f"{part}." if part else ""
+    names = (path[len(inside) :].partition(".")[0] for path in modules if path.startswith(inside) and path != part)
+    return [inside + name for name in dict.fromkeys(names)]

@@ -1,19 +1,13 @@
-"""What became of a program on an emulated card: for a terminal of 80 columns, and as JSON."""
+"""The page of `attnprof run`: what became of a program on an emulated card."""
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-
-from rich.console import Group as Lines
-from rich.console import RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+from typing import Any
 
 from attnprof.emulation.watch.findings import (
     BACKWARD,
@@ -21,11 +15,11 @@ from attnprof.emulation.watch.findings import (
     GRADIENTS,
     Line,
     LineHolder,
-    OutOfMemory,
     ProcessFindings,
     ReadLine,
 )
-from attnprof.report.grid import Column, Grid, Row, to_rich
+from attnprof.report.grid import Column, Grid, Row
+from attnprof.report.page import Field, Kind, Page, Paragraph, Section, names_of, paragraphs, rows_of
 from attnprof.report.provenance import card_text
 from attnprof.studies.program import ProgramRun
 from attnprof.units import format_bytes
@@ -39,6 +33,7 @@ _PROCESS_COLUMNS = (
     Column("process", right=True), Column("peak", right=True), Column("with context", right=True),
     Column("command", folds=True),
 )  # fmt: skip
+_SUMMARY_COLUMNS = (Column("figure"), Column("value", folds=True))
 _COMMAND_LETTERS = 80
 _PACKAGES = ("site-packages", "dist-packages")
 _PARTS = {
@@ -51,9 +46,56 @@ _SIZES = re.compile(r"\b(nonzero|argwhere|unique|unique_consecutive|masked_selec
 _BRANCHES = re.compile(r"^(if|elif|while)\b.*:$|^assert\b")
 
 
-def run_json(run: ProgramRun) -> str:
-    """Everything that is known, in bytes; `taken_bytes` is the reserved peak with the context."""
-    answer = {
+FIELDS: tuple[Field[tuple[ProgramRun, ProcessFindings]], ...] = (
+    Field("pid", lambda row: row[1].pid, "The process."),
+    Field("command", lambda row: row[1].command, "Its command line."),
+    Field("source", lambda row: "emulated", "Always `emulated`."),
+    Field("gpu", lambda row: str(row[0].card), "The card as `--gpu` spells it."),
+    Field("torch", lambda row: row[1].torch, "Its version of torch."),
+    Field("used_cuda", lambda row: row[1].used_cuda, "Whether it initialised CUDA."),
+    Field("ended", lambda row: row[1].ended, "False if it was killed: its figures are then lower bounds."),
+    Field("peak_allocated_bytes", lambda row: row[1].peak_allocated_bytes, "Highest number of bytes allocated."),
+    Field(
+        "peak_reserved_bytes", lambda row: row[1].peak_reserved_bytes, "The same of the caching allocator's segments."
+    ),
+    Field("taken_bytes", lambda row: _taken_bytes(*row), "Peak reserved, and the context."),
+    Field(
+        "peak_step", lambda row: row[1].peak_step, "Optimizer step of the peak; one more than `steps` if after them."
+    ),
+    Field("steps", lambda row: row[1].steps, "Optimizer steps that were finished."),
+    Field("optimizers", lambda row: row[1].optimizers, "Optimizers that made them."),
+    Field("out_of_memory_count", lambda row: row[1].out_of_memory_count, "How often it ran out of memory."),
+    Field("out_of_memory_at", lambda row: _failing_line(row[1]), "The line where it first did."),
+    Field("requested_bytes", lambda row: _requested_bytes(row[1]), "What that line asked for."),
+    Field("largest_holder", lambda row: _largest_holder(row[1]), "The line that held the most at the peak or then."),
+    Field("largest_holder_bytes", lambda row: _largest_holder_bytes(row[1]), "What that line held."),
+)
+
+
+def program_page(run: ProgramRun) -> Page:
+    """Make the page of a program's run; CSV has a row a process."""
+    card = card_text(str(run.card), run.card.total_bytes, run.card.context_bytes)
+    using = [one for one in run.processes if one.used_cuda]
+    title = f"{_shortened(shlex.join(run.command))} - {card} (emulated)"
+    sections: list[Section] = [(Paragraph(Kind.HEADING, title),)]
+    if using:
+        # Of several the one that matters: that ran out of memory, or took the most.
+        shown = max(
+            using, key=lambda one: (one.out_of_memory is not None, one.peak_reserved_bytes, one.peak_allocated_bytes)
+        )
+        if len(using) > 1:
+            sections[0] += tuple(_processes(run, using))
+            sections.append((Paragraph(Kind.HEADING, f"Process {shown.pid}:"),))
+        sections[-1] += (*_failure(shown), _summary(run, shown))
+        sections += [_held(shown), (*_read_backs(shown), *paragraphs(Kind.REMARK, _not_followed(shown)))]
+    sections.append(paragraphs(Kind.REMARK, _remarks(run, using)))
+    rows = rows_of(FIELDS, ((run, process) for process in run.processes))
+    return Page(tuple(sections), names_of(FIELDS), rows, _document(run))
+
+
+def _document(run: ProgramRun) -> dict[str, Any]:
+    """Return everything that is known, in bytes; `taken_bytes` is the reserved peak with the context."""
+    return {
         "source": "emulated",
         "gpu": str(run.card),
         "total_bytes": run.card.total_bytes,
@@ -63,42 +105,51 @@ def run_json(run: ProgramRun) -> str:
         "torch": run.torch,
         "processes": [{**asdict(one), "taken_bytes": _taken_bytes(run, one)} for one in run.processes],
     }
-    return json.dumps(answer, indent=1) + "\n"
-
-
-def run_table(run: ProgramRun) -> RenderableType:
-    """For `rich.console.Console.print`; fits 80 columns."""
-    card = card_text(str(run.card), run.card.total_bytes, run.card.context_bytes)
-    using = [one for one in run.processes if one.used_cuda]
-    parts: list[RenderableType] = [Text(f"{_shortened(shlex.join(run.command))} - {card} (emulated)", "bold")]
-    if using:
-        # Of several the one that matters: that ran out of memory, or took the most.
-        shown = max(
-            using, key=lambda one: (one.out_of_memory is not None, one.peak_reserved_bytes, one.peak_allocated_bytes)
-        )
-        if len(using) > 1:
-            parts += [*_processes(run, using), Text(), Text(f"Process {shown.pid}:", style="bold")]
-        parts += _process(run, shown)
-    parts += [Text(line) for line in _remarks(run, using)]
-    return Lines(*parts)
 
 
 def _taken_bytes(run: ProgramRun, process: ProcessFindings) -> int:
     return process.peak_reserved_bytes + run.card.context_bytes
 
 
-def _processes(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[RenderableType]:
+def _failing_line(process: ProcessFindings) -> str | None:
+    failure = process.out_of_memory
+    return _line_text(failure.stack[-1]) if failure and failure.stack else None
+
+
+def _requested_bytes(process: ProcessFindings) -> int | None:
+    return process.out_of_memory.requested_bytes if process.out_of_memory else None
+
+
+def _holders(process: ProcessFindings) -> tuple[LineHolder, ...]:
+    """Return what held the memory when it ran out, else at the peak; the largest first."""
+    if process.out_of_memory and process.out_of_memory.holders:
+        return process.out_of_memory.holders
+    return process.peak.holders if process.peak else ()
+
+
+def _largest_holder(process: ProcessFindings) -> str | None:
+    holders = _holders(process)
+    return _holder_text(holders[0]) if holders else None
+
+
+def _largest_holder_bytes(process: ProcessFindings) -> int | None:
+    holders = _holders(process)
+    return holders[0].total_bytes if holders else None
+
+
+def _processes(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[Grid | Paragraph]:
     total = sum(_taken_bytes(run, one) for one in using)
-    yield Text(
+    yield Paragraph(
+        Kind.TEXT,
         f"{len(using)} processes used CUDA, and each saw a card of its own. Sharing one they would take "
-        f"{format_bytes(total)} of {format_bytes(run.card.total_bytes)}, if their peaks met:"
+        f"{format_bytes(total)} of {format_bytes(run.card.total_bytes)}, if their peaks met:",
     )
     rows = []
     for one in using:
         least = "" if one.ended else ">= "
         peaks = (f"{least}{format_bytes(count)}" for count in (one.peak_allocated_bytes, _taken_bytes(run, one)))
         rows.append(Row((str(one.pid), *peaks, _shortened(one.command)), failed=one.out_of_memory is not None))
-    yield to_rich(Grid("", _PROCESS_COLUMNS, tuple(rows)))
+    yield Grid("", _PROCESS_COLUMNS, tuple(rows))
 
 
 def _shortened(command: str) -> str:
@@ -106,50 +157,35 @@ def _shortened(command: str) -> str:
     return words if len(words) <= _COMMAND_LETTERS else words[: _COMMAND_LETTERS - 3] + "..."
 
 
-def _process(run: ProgramRun, process: ProcessFindings) -> Iterator[RenderableType]:
-    out_of_memory, peak = process.out_of_memory, process.peak
-    if out_of_memory:
-        yield from _failure(process, out_of_memory)
-    yield _summary(run, process)
-    if out_of_memory and out_of_memory.holders:
-        yield Text()
-        yield from _held("then", out_of_memory.holders, out_of_memory.allocated_bytes)
-    elif peak:
-        yield Text()
-        when = "at the peak" if peak.allocated_bytes >= process.peak_allocated_bytes else "close to the peak"
-        yield from _held(when, peak.holders, peak.allocated_bytes)
-    yield from (Text(line) for line in _not_followed(process))
-
-
-def _failure(process: ProcessFindings, failure: OutOfMemory) -> Iterator[RenderableType]:
+def _failure(process: ProcessFindings) -> Iterator[Paragraph]:
+    """Yield where the program ran out of memory, if it did."""
+    failure = process.out_of_memory
+    if failure is None:
+        return
     during = {"": "", "optimizer step": ", in the optimizer's step"}.get(failure.phase, f", in {failure.phase}")
     node = f" ({failure.node})" if failure.node else ""
     done = failure.steps_before
     when = f"in optimizer step {done + 1}" if done else "before the first optimizer step was done"
     asked = f", allocating {format_bytes(failure.requested_bytes)}" if failure.requested_bytes else ""
-    yield Text(f"Out of memory {when}{during}{node}{asked}:", "bold red")
-    for line in failure.stack[-_STACK_LINES:]:
-        yield _indented(_line_text(line))
-    yield _indented(failure.message)
+    yield Paragraph(Kind.FAILURE, f"Out of memory {when}{during}{node}{asked}:")
+    yield from paragraphs(Kind.QUOTE, (_line_text(line) for line in failure.stack[-_STACK_LINES:]))
+    yield Paragraph(Kind.QUOTE, failure.message)
     if process.out_of_memory_count > 1:
-        yield Text(f"The program caught it and ran out of memory again: {process.out_of_memory_count} times in all.")
+        times = process.out_of_memory_count
+        yield Paragraph(Kind.TEXT, f"The program caught it and ran out of memory again: {times} times in all.")
 
 
-def _summary(run: ProgramRun, process: ProcessFindings) -> RenderableType:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column()
+def _summary(run: ProgramRun, process: ProcessFindings) -> Grid:
     taken = _taken_bytes(run, process)
     least = "" if process.ended else "at least "
-    rows = {
-        "peak allocated": f"{least}{format_bytes(process.peak_allocated_bytes)}{_peak_step(process)}",
-        "peak reserved": f"{least}{format_bytes(process.peak_reserved_bytes)}, with the context {format_bytes(taken)}: "
-        f"{taken / run.card.total_bytes:.0%} of the card",
+    reserved, allocated = format_bytes(process.peak_reserved_bytes), format_bytes(process.peak_allocated_bytes)
+    share = f"{taken / run.card.total_bytes:.0%} of the card"
+    figures = {
+        "peak allocated": f"{least}{allocated}{_peak_step(process)}",
+        "peak reserved": f"{least}{reserved}, with the context {format_bytes(taken)}: {share}",
         "optimizer steps": _steps(process),
     }
-    for name, value in rows.items():
-        table.add_row(name, Text(value))
-    return table
+    return Grid("", _SUMMARY_COLUMNS, tuple(map(Row, figures.items())), headed=False)
 
 
 def _peak_step(process: ProcessFindings) -> str:
@@ -168,7 +204,18 @@ def _steps(process: ProcessFindings) -> str:
     return f"{process.steps}{of_several}; peak so far: {after}"
 
 
-def _held(when: str, holders: Sequence[LineHolder], allocated_bytes: int) -> Iterator[RenderableType]:
+def _held(process: ProcessFindings) -> Section:
+    """Return the table of what held the memory when it ran out, else at the peak."""
+    failure, peak = process.out_of_memory, process.peak
+    if failure and failure.holders:
+        return (_holders_grid("then", failure.holders, failure.allocated_bytes),)
+    if peak:
+        when = "at the peak" if peak.allocated_bytes >= process.peak_allocated_bytes else "close to the peak"
+        return (_holders_grid(when, peak.holders, peak.allocated_bytes),)
+    return ()
+
+
+def _holders_grid(when: str, holders: Sequence[LineHolder], allocated_bytes: int) -> Grid:
     shown = len(holders) if len(holders) <= _HOLDERS + 1 else _HOLDERS
     rows = [
         Row((format_bytes(one.total_bytes), str(one.blocks), format_bytes(one.largest_bytes), _holder_text(one)))
@@ -176,11 +223,10 @@ def _held(when: str, holders: Sequence[LineHolder], allocated_bytes: int) -> Ite
     ]
     rest = holders[shown:]
     if rest:
-        cells = (sum(one.total_bytes for one in rest), sum(one.blocks for one in rest))
-        largest = max(one.largest_bytes for one in rest)
-        rows.append(Row((format_bytes(cells[0]), str(cells[1]), format_bytes(largest), f"{len(rest)} others")))
-    yield Text(f"Who held {format_bytes(allocated_bytes)} {when}:")
-    yield to_rich(Grid("", _COLUMNS, tuple(rows)))
+        total, blocks = format_bytes(sum(one.total_bytes for one in rest)), str(sum(one.blocks for one in rest))
+        largest = format_bytes(max(one.largest_bytes for one in rest))
+        rows.append(Row((total, blocks, largest, f"{len(rest)} others")))
+    return Grid(f"Who held {format_bytes(allocated_bytes)} {when}:", _COLUMNS, tuple(rows))
 
 
 def _holder_text(holder: LineHolder) -> str:
@@ -201,7 +247,6 @@ def _line_text(line: Line) -> str:
 
 
 def _not_followed(process: ProcessFindings) -> Iterator[str]:
-    yield from _read_backs(process)
     for call in process.unknown:
         yield f"The emulated device does not know {call}: what came after it may differ on a card."
     for what in process.assumed:
@@ -214,20 +259,20 @@ def _not_followed(process: ProcessFindings) -> Iterator[str]:
         yield f"Not followed: {note}"
 
 
-def _read_backs(process: ProcessFindings) -> Iterator[str]:
-    lines = process.read_lines
-    if not lines:
+def _read_backs(process: ProcessFindings) -> Iterator[Paragraph]:
+    """Yield the lines that read values from the card, if there are any."""
+    found = process.read_lines
+    if not found:
         return
-    yield ""
-    count = "1 line reads" if len(lines) == 1 else f"{len(lines)} lines read"
-    yield (
+    count = "1 line reads" if len(found) == 1 else f"{len(found)} lines read"
+    yield Paragraph(
+        Kind.TEXT,
         f"{count} values from the card, which computes nothing: they got zeros. Losses and metrics mean nothing, and "
-        f"where a size or a branch depends on such a value, memory may differ:"
+        f"where a size or a branch depends on such a value, memory may differ:",
     )
-    for one in lines[:_READ_LINES]:
-        yield f"  {_read_text(one)}"
-    if lines[_READ_LINES:]:
-        yield f"  and {len(lines) - _READ_LINES} other lines"
+    yield from paragraphs(Kind.QUOTE, map(_read_text, found[:_READ_LINES]))
+    if found[_READ_LINES:]:
+        yield Paragraph(Kind.QUOTE, f"and {len(found) - _READ_LINES} other lines")
 
 
 def _read_text(one: ReadLine) -> str:
@@ -252,7 +297,3 @@ def _remarks(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[str]
     elif not using:
         yield "The program did not use CUDA: there was nothing to put on the card."
         yield from (f"Not followed: {note}" for one in run.processes for note in one.notes)
-
-
-def _indented(text: str) -> RenderableType:
-    return Padding(Text(text), (0, 0, 0, 2))

@@ -1,21 +1,17 @@
-"""A recommendation for a person, and as JSON for scripts."""
+"""The page of `attnprof recommend`: which variant to use, and why not the others."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Group as Lines
-from rich.console import RenderableType
-from rich.text import Text
-
 from attnprof.cases.axis import Threshold
 from attnprof.cases.measurement import Outcome, Source
-from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
+from attnprof.report.grid import Column, Grid, Row
+from attnprof.report.page import Field, Kind, Page, Paragraph, names_of, paragraphs, rows_of
 from attnprof.report.provenance import place_text
-from attnprof.report.remarks import another_attention_lines, note_lines, strategy_text
+from attnprof.report.remarks import another_attention_remarks, note_remarks, strategy_text
 from attnprof.studies.recommend.answer import Nearest, Recommendation
 from attnprof.studies.recommend.ranking import Option, Ranking
 from attnprof.studies.recommend.snippet import snippet
@@ -28,32 +24,55 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def recommendation_table(found: Recommendation) -> RenderableType:
-    """For `rich.console.Console.print`; fits 80 columns."""
-    grid = _grid(found)
-    parts: list[RenderableType] = [Text(grid.title, style="bold"), to_rich(grid), Text(), Text(_LEGEND, style="dim")]
-    parts += [Text(line) for line in _remarks(found)]
+FIELDS: tuple[Field[tuple[Recommendation, Option]], ...] = (
+    Field("strategy", lambda row: row[1].strategy, "The strategy's canonical spelling."),
+    Field("pick", lambda row: row[1] is row[0].ranking.pick, "Whether this is the recommended option."),
+    Field("usable", lambda row: row[1].usable, "Whether it could be picked: it fits, and is exact or allowed."),
+    Field("why_not", lambda row: row[1].why_not or None, "Why it is not the pick."),
+    Field("exact", lambda row: row[1].exact, "Whether it computes the same function as `naive`, to rounding."),
+    Field(
+        "outcome",
+        lambda row: row[1].record.outcome.value,
+        "`completed`, `out_of_memory`, `unsupported`, `timed_out` or `crashed`.",
+    ),
+    Field("need_bytes", lambda row: row[1].need_bytes, "What it needs: peak, on CUDA with cache and context."),
+    Field("seconds", lambda row: row[1].seconds, "Median time of a step, or its estimate."),
+    Field(
+        "seconds_measured",
+        lambda row: row[1].measured if row[1].seconds is not None else None,
+        "Whether the time was measured, and is not an estimate.",
+    ),
+    Field(
+        "max_rel_error",
+        lambda row: _error(row[1], "max_rel_error"),
+        "Largest relative error of the output against the plain block in float64.",
+    ),
+    Field(
+        "grad_max_rel_error",
+        lambda row: _error(row[1], "grad_max_rel_error"),
+        "Training: the worst relative error of the gradients.",
+    ),
+    Field("source", lambda row: row[1].record.source.value, "`measured` on this machine, or `emulated`."),
+    Field("device", lambda row: row[1].record.environment.device_name, "The device's name."),
+    Field("gpu", lambda row: row[1].record.card, "The emulated card as `--gpu` spells it; empty if measured."),
+)
+
+
+def recommend_page(found: Recommendation) -> Page:
+    """Make the page of a recommendation: every option, the verdict, and the pick as code."""
+    notes = (Paragraph(Kind.LEGEND, _LEGEND), *paragraphs(Kind.REMARK, _remarks(found)))
     first, *rest = _verdict(found)
-    parts += [Text(), Text(first, style="bold"), *map(Text, rest)]
-    if found.ranking.pick:
-        parts += [Text(), Text(_code(found.ranking), style="cyan")]
-    return Lines(*parts)
+    verdict = (Paragraph(Kind.VERDICT, first), *paragraphs(Kind.TEXT, rest))
+    code = paragraphs(Kind.CODE, [_code(found.ranking)] if found.ranking.pick else [])
+    rows = rows_of(FIELDS, ((found, option) for option in found.ranking.options))
+    return Page(((_grid(found),), notes, verdict, code), names_of(FIELDS), rows, _document(found, rows))
 
 
-def recommendation_markdown(found: Recommendation) -> str:
-    lines = [*to_markdown_lines(_grid(found)), escaped(_LEGEND), *map(escaped, _remarks(found)), ""]
-    first, *rest = _verdict(found)
-    lines += [f"**{first}**", "", *(escaped(line).replace("- \\~", "- ~") for line in rest)]
-    if found.ranking.pick:
-        lines += ["", "```python", _code(found.ranking), "```"]
-    return "\n".join(lines) + "\n"
-
-
-def recommendation_json(found: Recommendation) -> str:
-    """Bytes and seconds; `fits` is whether there is a `pick`; what is not known is null."""
+def _document(found: Recommendation, options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return everything, in bytes and seconds; `fits` is whether there is a `pick`."""
     ranking, sample = found.ranking, found.sample
     pick = ranking.pick
-    answer = {
+    return {
         "fits": pick is not None,
         "workload": asdict(ranking.workload),
         "source": sample.source.value,
@@ -64,7 +83,7 @@ def recommendation_json(found: Recommendation) -> str:
         "margin_bytes": ranking.capacity.margin_bytes,
         "usable_bytes": ranking.capacity.usable_bytes,
         "pick": pick.strategy if pick else None,
-        "options": [_option_fields(option) for option in ranking.options],
+        "options": list(options),
         "largest_map": _threshold_fields(found.largest_map),
         "largest_batch": _threshold_fields(found.largest_batch),
         "nearest": [
@@ -72,7 +91,6 @@ def recommendation_json(found: Recommendation) -> str:
         ],
         "snippet": _code(ranking) if pick else None,
     }
-    return json.dumps(answer, indent=1) + "\n"
 
 
 def _code(ranking: Ranking) -> str:
@@ -80,20 +98,9 @@ def _code(ranking: Ranking) -> str:
     return snippet(ranking.pick.strategy, ranking.workload.block)
 
 
-def _option_fields(option: Option) -> dict[str, Any]:
+def _error(option: Option, name: str) -> float | None:
     exactness = option.record.measurement.exactness
-    return {
-        "strategy": option.strategy,
-        "usable": option.usable,
-        "why_not": option.why_not or None,
-        "exact": option.exact,
-        "outcome": option.record.outcome.value,
-        "need_bytes": option.need_bytes,
-        "seconds": option.seconds,
-        "seconds_measured": option.measured if option.seconds is not None else None,
-        "max_rel_error": exactness.max_rel_error if exactness else None,
-        "grad_max_rel_error": exactness.grad_max_rel_error if exactness else None,
-    }
+    return getattr(exactness, name) if exactness else None
 
 
 def _threshold_fields(threshold: Threshold | None) -> dict[str, Any] | None:
@@ -142,28 +149,28 @@ def _remarks(found: Recommendation) -> Iterator[str]:
     if bases:
         yield f"~ estimated: {'; '.join(sorted(bases))}"
     records = [option.record for option in found.ranking.options]
-    yield from another_attention_lines(records)
-    yield from note_lines(records)
+    yield from another_attention_remarks(records)
+    yield from note_remarks(records)
 
 
 def _verdict(found: Recommendation) -> list[str]:
     pick = found.ranking.pick
-    return [*_pick_lines(found, pick)] if pick else [*_nothing_lines(found)]
+    return [*_pick_remarks(found, pick)] if pick else [*_nothing_remarks(found)]
 
 
-def _pick_lines(found: Recommendation, pick: Option) -> Iterator[str]:
+def _pick_remarks(found: Recommendation, pick: Option) -> Iterator[str]:
     ranking, capacity = found.ranking, found.ranking.capacity
     need = pick.need_bytes or 0
     yield (
         f"Use {pick.strategy}: it takes {format_bytes(need)} and leaves {format_bytes(capacity.total_bytes - need)} "
         f"of {format_bytes(capacity.total_bytes)} (margin asked for: {format_bytes(capacity.margin_bytes)})."
     )
-    yield from _headroom_lines(found)
+    yield from _headroom_remarks(found)
     yield _against_naive(pick, ranking)
     yield _exactness(pick)
 
 
-def _headroom_lines(found: Recommendation) -> Iterator[str]:
+def _headroom_remarks(found: Recommendation) -> Iterator[str]:
     reach = []
     for threshold, what in ((found.largest_map, "map"), (found.largest_batch, "batch")):
         if threshold is None or threshold.largest_ok is None:
@@ -210,13 +217,13 @@ def _exactness(pick: Option) -> str:
     return f"Approximate ({strategy.approximation}): {error}."
 
 
-def _nothing_lines(found: Recommendation) -> Iterator[str]:
+def _nothing_remarks(found: Recommendation) -> Iterator[str]:
     ranking = found.ranking
     usable = format_bytes(ranking.capacity.usable_bytes)
     exact = [option for option in ranking.options if option.exact]
     if exact and all(o.record.outcome not in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY) for o in exact):
         yield f"No exact variant ran {ranking.workload}, for other reasons than memory: see the verdicts."
-        yield from _nearest_lines(found)
+        yield from _nearest_remarks(found)
         return
     over_it = [o for o in exact if o.need_bytes is not None and o.need_bytes > ranking.capacity.usable_bytes]
     nearest = min(over_it, key=lambda o: o.need_bytes or 0, default=None)
@@ -225,10 +232,10 @@ def _nothing_lines(found: Recommendation) -> Iterator[str]:
         excess = format_bytes(nearest.need_bytes - ranking.capacity.usable_bytes)
         over = f" The nearest, {nearest.strategy}, is over by {excess}."
     yield f"Nothing exact fits {ranking.workload} in {usable} ({_left_free(ranking)}).{over}"
-    yield from _nearest_lines(found)
+    yield from _nearest_remarks(found)
 
 
-def _nearest_lines(found: Recommendation) -> Iterator[str]:
+def _nearest_remarks(found: Recommendation) -> Iterator[str]:
     if found.nearest:
         yield "What would fit, the least harm first:"
         yield from (f"- {_nearest_text(near, found.ranking)}" for near in found.nearest)

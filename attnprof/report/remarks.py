@@ -29,7 +29,7 @@ def strategy_text(record: Record) -> str:
     return record.case.strategy if record.case.parsed.exact else f"~{record.case.strategy}"
 
 
-def pick_lines(groups: Sequence[Group]) -> list[str]:
+def pick_remarks(groups: Sequence[Group]) -> list[str]:
     """For each device and block a sentence on what to use, from the largest workload where an exact strategy ran.
 
     Cards of which the same is to be said share a line.
@@ -42,7 +42,7 @@ def pick_lines(groups: Sequence[Group]) -> list[str]:
     return [f"{', '.join(cards)}: {line}" if cards else line for line, cards in told.items()] or [_NOTHING_RAN]
 
 
-def kernel_lines(records: Iterable[Record]) -> list[str]:
+def kernel_remarks(records: Iterable[Record]) -> list[str]:
     """Which SDPA kernel each strategy got and why not a better one, each different answer once."""
     answers: dict[tuple[str, str], dict[str | None, None]] = {}
     for record in records:
@@ -56,7 +56,7 @@ def kernel_lines(records: Iterable[Record]) -> list[str]:
     ]
 
 
-def failure_lines(records: Iterable[Record]) -> list[str]:
+def failure_remarks(records: Iterable[Record]) -> list[str]:
     """Why cases have no numbers, where that is not for want of memory; each reason once."""
     strategies: dict[tuple[str, str | None], dict[str, None]] = {}
     for record in records:
@@ -69,13 +69,13 @@ def failure_lines(records: Iterable[Record]) -> list[str]:
     return [f"{names}{_on(where)}: {why}" for (names, why), where in cards.items()]
 
 
-def note_lines(records: Iterable[Record]) -> list[str]:
+def note_remarks(records: Iterable[Record]) -> list[str]:
     """Each note once, without the figures that differ from case to case, and how often it stands."""
     counts = Counter(re.sub(r"\d+%", "much", note) for record in records for note in record.measurement.notes)
     return [f"? {note} ({count} {'case' if count == 1 else 'cases'})" for note, count in counts.items()]
 
 
-def another_attention_lines(records: Iterable[Record]) -> list[str]:
+def another_attention_remarks(records: Iterable[Record]) -> list[str]:
     """Which strategies compute something else than the plain block; at most one line."""
     names = dict.fromkeys(r.case.strategy for r in records if r.case.parsed.another_attention)
     return [f"another attention than naive's: {', '.join(names)}"] if names else []

@@ -1,20 +1,26 @@
-"""The parts of strategies as tables, CSV and JSON."""
+"""The page of `attnprof strategies`: the parts that a strategy is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Group as Lines
-from rich.console import RenderableType
-from rich.text import Text
-
 from attnprof.attention.strategy import Component
-from attnprof.report.grid import Column, Grid, Row, to_markdown_lines, to_rich
-from attnprof.report.listing import csv_text, json_text
+from attnprof.report.grid import Column, Grid, Row
+from attnprof.report.page import Field, Kind, Page, names_of, paragraphs, rows_of
 
-_COLUMNS = (
-    Column("strategy"), Column("kind"), Column("forward"), Column("training"), Column("exactness"),
-)  # fmt: skip
+FIELDS: tuple[Field[Component], ...] = (
+    Field("strategy", lambda c: c.name, "The part's name."),
+    Field("spelling", lambda c: c.spelling, "The part as `--strategy` takes it, with its sizes."),
+    Field("kind", lambda c: c.kind, "What the part changes; a strategy has at most one part of each kind."),
+    Field("memory_forward", lambda c: c.memory[0], "How memory grows in a forward pass."),
+    Field("memory_training", lambda c: c.memory[1], "How memory grows in training."),
+    Field("exact", lambda c: not c.approximation, "Whether the part computes what `naive` computes."),
+    Field("approximation", lambda c: c.approximation or None, "What it computes instead, if it is not exact."),
+    Field("attention_map", lambda c: c.has_map, "Whether it can return the attention map."),
+    Field("summary", lambda c: c.summary, "What the part does, in one line."),
+    Field("runs", lambda c: c.runs, "Where it runs."),
+)
+_COLUMNS = (Column("strategy"), Column("kind"), Column("forward"), Column("training"), Column("exactness"))
 _PLACES = (Column("strategy"), Column("what it does", folds=True), Column("where it runs", folds=True))
 _LEGENDS = (
     "Parts join with +, one of each kind, in any order: pooled:2+sdpa-pad+fp16.",
@@ -26,46 +32,14 @@ _LEGENDS = (
 )
 
 
-def strategies_table(components: Sequence[Component]) -> RenderableType:
-    """For `rich.console.Console.print`; fits 80 columns."""
-    parts: list[RenderableType] = []
-    for grid in _grids(components):
-        parts += [Text(grid.title, style="bold"), to_rich(grid), Text()]
-    return Lines(*parts, *(Text(line, style="dim") for line in _LEGENDS))
+def strategies_page(components: Sequence[Component]) -> Page:
+    """Make the page of these parts."""
+    costs = Grid("Parts of a strategy, and how memory grows", _COLUMNS, tuple(map(_cost_row, components)))
+    places = Grid("What each is", _PLACES, tuple(Row((c.name, c.summary, c.runs)) for c in components))
+    sections = ((costs,), (places,), paragraphs(Kind.LEGEND, _LEGENDS))
+    return Page(sections, names_of(FIELDS), rows_of(FIELDS, components))
 
 
-def strategies_markdown(components: Sequence[Component]) -> str:
-    lines = [line for grid in _grids(components) for line in to_markdown_lines(grid)]
-    return "\n".join([*lines, *_LEGENDS]) + "\n"
-
-
-def strategies_csv(components: Sequence[Component]) -> str:
-    return csv_text(_fields(components[0]), map(_fields, components))
-
-
-def strategies_json(components: Sequence[Component]) -> str:
-    return json_text(map(_fields, components))
-
-
-def _fields(component: Component) -> dict[str, object]:
-    forward, training = component.memory
-    return {
-        "strategy": component.name,
-        "spelling": component.spelling,
-        "kind": component.kind,
-        "memory_forward": forward,
-        "memory_training": training,
-        "exact": not component.approximation,
-        "approximation": component.approximation or None,
-        "attention_map": component.has_map,
-        "summary": component.summary,
-        "runs": component.runs,
-    }
-
-
-def _grids(components: Sequence[Component]) -> tuple[Grid, Grid]:
-    costs = tuple(
-        Row((c.spelling, c.kind, *c.memory, f"~{c.approximation}" if c.approximation else "exact")) for c in components
-    )
-    places = tuple(Row((c.name, c.summary, c.runs)) for c in components)
-    return Grid("Parts of a strategy, and how memory grows", _COLUMNS, costs), Grid("What each is", _PLACES, places)
+def _cost_row(component: Component) -> Row:
+    exactness = f"~{component.approximation}" if component.approximation else "exact"
+    return Row((component.spelling, component.kind, *component.memory, exactness))

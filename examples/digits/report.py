@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from attnprof.report.grid import Column, Grid, Row, escaped, to_markdown_lines, to_rich
-from attnprof.report.listing import csv_text
+from attnprof.report.page import csv_text
 from attnprof.units import format_bytes, format_seconds
 from digits.training import COMPARED_STEPS, Run
 
