@@ -60,7 +60,7 @@ def _records(what: str) -> str:
     from rich.console import Console
 
     from attnprof.cases.record_file import read_records
-    from attnprof.report.sweep import to_table
+    from attnprof.report.sweep import sweep_page
 
     path, _, size = what.partition(" ")
     height, width = map(int, size.split("x"))
@@ -70,7 +70,7 @@ def _records(what: str) -> str:
         if (record.case.workload.height, record.case.workload.width) == (height, width)
     ]
     console = Console(width=80, file=StringIO(), highlight=False)
-    console.print(to_table(records))
+    console.print(sweep_page(records).table())
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 

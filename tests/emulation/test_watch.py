@@ -28,7 +28,7 @@ from attnprof.emulation.watch.findings import (
 from attnprof.emulation.watch.notes import Notes
 from attnprof.emulation.watch.program_peak import find_peak
 from attnprof.emulation.watch.read_backs import ReadBacks
-from attnprof.report.program import run_table
+from attnprof.report.program import program_page
 from attnprof.studies.program import ProgramRun
 
 MIB = 2**20
@@ -318,7 +318,7 @@ def test_a_signal_goes_to_the_program_and_its_report_is_shown(command, tmp_path,
         (["--gpu", "t4", "--", "/"], "cannot run '/': no such program, or not executable"),
         (["--gpu", "t4,l4", "--", "python"], "a program runs on one card, 't4,l4' names 2"),
         (["--gpu", "t5", "--", "python"], "'t5' is not in the catalogue"),
-        (["--gpu", "t4", "--format", "csv", "--", "python"], "format: 'csv' is not one of table, json"),
+        (["--gpu", "t4", "--format", "xml", "--", "python"], "format: 'xml' is not one of table, csv, json"),
         (["--gpu", "t4", "--context", "some", "--", "python"], "'some' is not a memory size"),
     ],
 )
@@ -400,7 +400,7 @@ def drawn(*processes):
     """The table's words, a space between them."""
     text = io.StringIO()
     run = ProgramRun(parse_cards("t4")[0], ("python", "train.py"), 0, "2.14.1", processes)
-    Console(file=text, width=80).print(run_table(run))
+    Console(file=text, width=80).print(program_page(run).table())
     return " ".join(text.getvalue().split())
 
 

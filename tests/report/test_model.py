@@ -19,7 +19,7 @@ from attnprof.cases.plan import Plan
 from attnprof.cases.record import Record
 from attnprof.cases.record_file import read_records
 from attnprof.cases.workload import ModelWorkload
-from attnprof.report.model import model_csv, model_json, model_markdown, model_table
+from attnprof.report.model import model_page
 from attnprof.studies.model import ModelProfile, unfinished
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -99,7 +99,7 @@ def emulated_profile():
 
 def text_of(profile, width=80):
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(model_table([profile]))
+    console.print(model_page([profile]).table())
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
 
 
@@ -122,16 +122,16 @@ def test_a_measured_model_has_its_time_and_says_why_no_batch_was_looked_for():
 
 
 def test_data_has_bytes_and_the_modules():
-    [as_is, ran, failed] = json.loads(model_json([emulated_profile()]))
+    [as_is, ran, failed] = json.loads(model_page([emulated_profile()]).json())
     assert (as_is["outcome"], as_is["need_bytes"], as_is["largest_batch"]) == ("out_of_memory", 40 * GIB, 3)
     assert (as_is["peak_phase"], as_is["peak_module"]) == ("backward", "stage.attn")
     assert as_is["modules"] == {"stage.attn": 7 * GIB, "head": GIB}
     assert (ran["peak_allocated_bytes"], ran["smallest_oom_batch"], ran["patched"]) == (2 * GIB, 61, "stage.attn")
     assert (failed["exact"], failed["reason"]) == (False, "No block patched with pooled.")
-    rows = list(csv.DictReader(io.StringIO(model_csv([emulated_profile()]))))
+    rows = list(csv.DictReader(io.StringIO(model_page([emulated_profile()]).csv())))
     assert rows[0]["held"] == f"activation gradients: {5 * GIB}; activations: {3 * GIB}; parameters: {GIB}"
     assert [row["optimizer"] for row in rows] == ["adam"] * 3
-    assert "| sdpa-pad | 2.00 GiB |" in model_markdown([emulated_profile()])
+    assert "| sdpa-pad | 2.00 GiB |" in model_page([emulated_profile()]).markdown()
 
 
 def test_a_record_of_a_model_survives_the_file():

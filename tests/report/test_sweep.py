@@ -8,12 +8,11 @@ from support.samples import emulated, emulated_records, record, sweep_records
 
 from attnprof.cases.cards import catalogue
 from attnprof.cases.measurement import Outcome
-from attnprof.report.export import to_csv, to_json
-from attnprof.report.gpus import cards_csv, cards_json, cards_markdown, cards_table
+from attnprof.report.gpus import cards_page
 from attnprof.report.groups import group
-from attnprof.report.remarks import pick_lines
+from attnprof.report.remarks import pick_remarks
 from attnprof.report.rows import COLUMNS, tidy_row
-from attnprof.report.sweep import to_markdown, to_table
+from attnprof.report.sweep import sweep_page
 
 PROMISED = (
     "strategy, exact, mode, dtype, batch, channels, height, width, device, source, outcome, peak_allocated_bytes, "
@@ -92,7 +91,7 @@ out of memory at 1x128x64x64 fp32 forward.
 
 def rendered(records, width=80):
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(to_table(records))
+    console.print(sweep_page(records).table())
     return console.file.getvalue()
 
 
@@ -107,23 +106,23 @@ def test_another_attention_is_named_under_the_table():
     here, there = rendered(sweep_records() + others), rendered([emulated("t4", "linear", 5)])
     assert "speed: against naive\nanother attention than naive's: axial, linear+fp16\n" in here
     assert "with cache and context\nanother attention than naive's: linear\n" in there
-    assert "another attention than naive's: axial, linear+fp16" in to_markdown(others)
+    assert "another attention than naive's: axial, linear+fp16" in sweep_page(others).markdown()
 
 
 def test_the_last_line_says_what_to_pick():
-    [everything] = pick_lines(group(sweep_records()))
+    [everything] = pick_remarks(group(sweep_records()))
     assert everything == "Pick chunked: peak 100 MiB where naive is out of memory at 1x128x256x256 fp32 forward."
-    [first] = pick_lines(group(sweep_records())[:1])
+    [first] = pick_remarks(group(sweep_records())[:1])
     assert first == "Pick sdpa-pad: 3.8x faster than naive, 13.5x less step memory at 1x128x64x64 fp32 forward."
-    [none] = pick_lines(group([record("pooled:2")]))
+    [none] = pick_remarks(group([record("pooled:2")]))
     assert "No exact strategy ran" in none
-    [only] = pick_lines(group([record("naive", peak_mib=3)]))
+    [only] = pick_remarks(group([record("naive", peak_mib=3)]))
     assert only == "Pick naive: peak 3.00 MiB at 1x128x64x64 fp32 forward."
 
 
 def test_csv_has_the_promised_columns_first():
     assert ", ".join(COLUMNS).startswith(PROMISED)
-    rows = list(csv.DictReader(io.StringIO(to_csv(sweep_records()))))
+    rows = list(csv.DictReader(io.StringIO(sweep_page(sweep_records()).csv())))
     assert len(rows) == len(sweep_records())
     assert rows[1]["peak_allocated_bytes"] == str(14 * 2**20)
     assert rows[5]["outcome"] == "out_of_memory"
@@ -133,7 +132,7 @@ def test_csv_has_the_promised_columns_first():
 
 
 def test_json_is_the_same_rows():
-    rows = json.loads(to_json(sweep_records()))
+    rows = json.loads(sweep_page(sweep_records()).json())
     assert rows == [tidy_row(r) for r in sweep_records()]
     assert rows[0]["exact"] is True
     assert rows[4]["exact"] is False
@@ -141,9 +140,9 @@ def test_json_is_the_same_rows():
 
 
 def test_markdown_tables():
-    text = to_markdown(sweep_records())
+    text = sweep_page(sweep_records()).markdown()
     assert "| chunked | 14.0 MiB | 12.0 MiB | 50.0 ms \\* | 4.0x | 1e-07 |  |" in text
-    assert text.count("| --- | --- | --- | --- | --- | --- | --- |\n") == 2
+    assert text.count("| --- | ---: | ---: | ---: | ---: | ---: | --- |\n") == 2
 
 
 def test_nothing_measured_is_still_a_table():
@@ -176,15 +175,15 @@ def test_nothing_emulated_is_shown_as_measured():
     row = tidy_row(emulated("t4", "online", 50))
     assert (row["source"], row["gpu"], row["latency_median_seconds"]) == ("emulated", "t4", None)
     assert (row["max_abs_error"], row["total_memory_bytes"], row["context_bytes"]) == (None, 2**34, 100 * 2**20)
-    assert to_markdown(emulated_records("t4", "l4")).count("| online |") == 1
+    assert sweep_page(emulated_records("t4", "l4")).markdown().count("| online |") == 1
 
 
 def test_the_catalogue_fits_a_terminal():
     console = Console(width=80, file=io.StringIO(), force_terminal=False)
-    console.print(cards_table(catalogue()))
+    console.print(cards_page(catalogue()).table())
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert any(line.split()[:5] == ["t4", "7.5", "14.6", "GiB", "137"] for line in lines)
-    assert len(list(csv.DictReader(io.StringIO(cards_csv(catalogue()))))) == len(catalogue())
-    assert json.loads(cards_json(catalogue()))[0]["name"] == "Tesla T4"
-    assert "| t4 | 7.5 | 14.6 GiB |" in cards_markdown(catalogue())
+    assert len(list(csv.DictReader(io.StringIO(cards_page(catalogue()).csv())))) == len(catalogue())
+    assert json.loads(cards_page(catalogue()).json())[0]["name"] == "Tesla T4"
+    assert "| t4 | 7.5 | 14.6 GiB |" in cards_page(catalogue()).markdown()

@@ -14,7 +14,7 @@ from attnprof.cases.measurement import Measurement, Memory, Outcome
 from attnprof.cases.record import Record
 from attnprof.cases.workload import Workload
 from attnprof.errors import AttnprofError
-from attnprof.report.limits import limits_csv, limits_json, limits_markdown, limits_table
+from attnprof.report.limits import limits_page
 from attnprof.studies.bracketing import Search, find_threshold
 from attnprof.studies.requests import LimitsRequest
 
@@ -150,13 +150,13 @@ online     3048x3048 *  9.07 GiB  3049x3049 OOM  {online}
 def test_the_table():
     found = thresholds()
     console = Console(width=80, file=io.StringIO(), force_terminal=False)
-    console.print(limits_table(found))
+    console.print(limits_page(found).table())
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     ends = {
         name: f"{t.exponent:.2f}  {t.probes:6d}" for name, t in zip(("naive", "online", "pooled"), found, strict=True)
     }
     assert lines == TABLE.format(**ends).splitlines()
-    assert "| online | 3048x3048 \\* |" in limits_markdown(found)
+    assert "| online | 3048x3048 \\* |" in limits_page(found).markdown()
 
 
 def test_another_attention_is_named_under_the_table():
@@ -165,17 +165,17 @@ def test_another_attention_is_named_under_the_table():
 
     found = find_threshold(Axis("hw", Workload(1, 128, 1, 1)), "axial", 10**10, on_card)
     console = Console(width=80, file=io.StringIO(), force_terminal=False)
-    console.print(limits_table([found]))
+    console.print(limits_page([found]).table())
     assert console.file.getvalue().endswith("N = H * W\nanother attention than naive's: axial\n")
 
 
 def test_csv_has_the_promised_columns_first():
-    rows = list(csv.DictReader(io.StringIO(limits_csv(thresholds()))))
+    rows = list(csv.DictReader(io.StringIO(limits_page(thresholds()).csv())))
     promised = ["strategy", "mode", "vary", "largest_ok", "smallest_oom", "probes", "source", "device"]
     assert list(rows[0])[:8] == promised
     assert [rows[0][name] for name in promised[:5]] == ["naive", "forward", "hw", "209", "210"]
     assert (rows[0]["source"], rows[0]["gpu"], rows[0]["height"]) == ("emulated", "t4", "")
-    assert limits_json(thresholds()).count('"largest_ok": 3048') == 2
+    assert limits_page(thresholds()).json().count('"largest_ok": 3048') == 2
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from attnprof.measure.worker.checkpointing import checkpoint_members
 from attnprof.measure.worker.devices.cpu import CpuDevice
 from attnprof.measure.worker.model_step import ModelStep
 from attnprof.measure.worker.user_model import UserModelError, blamed, load_model
-from attnprof.report.modules import rolled_up, within
+from attnprof.report.model import rolled_up, within
 from attnprof.studies.requests import ModelRequest
 
 

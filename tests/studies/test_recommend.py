@@ -16,7 +16,7 @@ from attnprof.cases.capacity import Capacity
 from attnprof.cases.measurement import Outcome
 from attnprof.cases.record_file import RecordFile
 from attnprof.errors import AttnprofError
-from attnprof.report.recommend import recommendation_json, recommendation_markdown, recommendation_table
+from attnprof.report.recommend import recommend_page
 from attnprof.studies.recommend.answer import Nearest, Recommendation, fitting_approximations
 from attnprof.studies.recommend.from_file import recommend_from_file
 from attnprof.studies.recommend.ranking import rank
@@ -170,7 +170,7 @@ def fitting():
 
 def text_of(found, width=80):
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(recommendation_table(found))
+    console.print(recommend_page(found).table())
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
@@ -178,7 +178,7 @@ def test_the_answer_for_a_person():
     lines = text_of(fitting())
     assert lines[: len(FITS.splitlines())] == FITS.splitlines()
     assert "\n".join(lines).endswith(snippet("online"))  # not broken over lines
-    assert "```python\n# attnprof is installed" in recommendation_markdown(fitting())
+    assert "```python\n# attnprof is installed" in recommend_page(fitting()).markdown()
 
 
 def test_where_nothing_fits_the_answer_has_what_would():
@@ -233,7 +233,7 @@ def test_what_failed_for_other_reasons_is_not_said_not_to_fit():
 
 
 def test_json_for_scripts():
-    answer = json.loads(recommendation_json(fitting()))
+    answer = json.loads(recommend_page(fitting()).json())
     assert (answer["fits"], answer["pick"], answer["source"], answer["gpu"]) == (True, "online", "emulated", "t4")
     assert answer["usable_bytes"] == answer["total_bytes"] - answer["margin_bytes"]
     assert {o["strategy"]: o["usable"] for o in answer["options"]} == {
@@ -362,9 +362,9 @@ def test_on_an_emulated_card(on_card, tmp_path):
 
 
 def test_bad_input_is_one_clear_line():
-    done = recommend("--format", "csv")
+    done = recommend("--format", "xml")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.strip() == "attnprof: format: 'csv' is not one of table, json, markdown"
+    assert done.stderr.strip() == "attnprof: format: 'xml' is not one of table, csv, json, markdown"
     done = subprocess.run([sys.executable, "-m", "attnprof", "snippet", "sdpa-pat"], capture_output=True, text=True,
                           check=False)  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
