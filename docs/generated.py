@@ -92,7 +92,7 @@ def _cell(text: object) -> str:
 
 def column_tables() -> str:
     """Return a table for each command that writes CSV: its columns in their order."""
-    from attnprof.report.fields import FIELDS  # type: ignore
+    from attnprof.report.fields import FIELDS
 
     lines: list[str] = []
     for command, fields in FIELDS.items():
@@ -128,7 +128,7 @@ def _fields(kind: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
             yield path, _type_text(hint), described.get(field.name, "")
         for one in inner:
             if beneath != prefix:
-                yield path, _type_text(hint), described.get(field.name, "") or _summary(one)
+                yield path, _type_text(hint), _summary(one)
             yield from _fields(one, beneath)
 
 

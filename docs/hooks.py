@@ -77,4 +77,3 @@ def _site_link(link: re.Match[str], folder: Path, source: str, files: Files) -> 
     relative = os.path.relpath(site, Path(source).parent)
     fragment = f"#{parts.fragment}" if parts.fragment else ""
     return f"[{text}]({relative}{fragment})"
-
