@@ -136,24 +136,23 @@ def _members(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
+_JSON_NAMES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "NoneType": "null"}
+
+
 def _type_text(hint: Any) -> str:
-    members = _members(hint)
-    if len(members) > 1:
-        return " or ".join(_type_text(one) for one in members)
-    [one] = members
-    if one is type(None):
-        return "null"
-    if dataclasses.is_dataclass(one):
-        return "object"
-    if isinstance(one, type) and issubclass(one, Enum):
-        return " or ".join(f'"{member.value}"' for member in one)
-    arguments = [argument for argument in get_args(one) if argument is not Ellipsis]
-    if get_origin(one) is tuple:
+    """Return the JSON type of a field, from its annotation."""
+    return " or ".join(_one_type_text(one) for one in _members(hint))
+
+
+def _one_type_text(kind: Any) -> str:
+    arguments = get_args(kind)
+    if get_origin(kind) is tuple:
         return f"array of {_type_text(arguments[0])}"
-    if arguments:
+    if arguments or dataclasses.is_dataclass(kind):
         return "object"
-    names = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "Any": "any"}
-    return names.get(getattr(one, "__name__", str(one)), str(one))
+    if issubclass(kind, Enum):
+        return " or ".join(f'"{member.value}"' for member in kind)
+    return _JSON_NAMES[kind.__name__]
 
 
 def _attributes(kind: type) -> Iterator[tuple[str, str]]:
