@@ -105,8 +105,17 @@ def record_fields() -> str:
     """Return the fields of a line of a record file, from the dataclasses that are written to it."""
     lines = ["| field | type | |", "|---|---|---|"]
     lines += [f"| `schema` | integer | The version of this form: {SCHEMA}. |"]
-    lines += [f"| `{path}` | {_cell(kind)} | {_cell(text)} |" for path, kind, text in _fields(Record, "")]
+    # A block and a model share the first fields of a case; each is listed once.
+    fields = {path: (kind, text) for path, kind, text in reversed([*_fields(Record, "")])}
+    lines += [
+        f"| `{path}` | {_cell(kind)} | {_cell(_in_json(text))} |" for path, (kind, text) in reversed(fields.items())
+    ]
     return "\n".join(lines)
+
+
+def _in_json(text: str) -> str:
+    """Return a description with JSON's word for Python's None."""
+    return re.sub(r"\bNone\b", "null", text)
 
 
 def schema_versions() -> str:
@@ -129,7 +138,8 @@ def _fields(kind: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
         for one in inner:
             if beneath != prefix:
                 yield path, _type_text(hint), _summary(one)
-            yield from _fields(one, beneath)
+            for form in (one, *one.__subclasses__()):
+                yield from _fields(form, beneath)
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
