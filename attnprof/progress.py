@@ -1,10 +1,11 @@
-"""Progress on stderr: live on a terminal, a line a case or a search elsewhere."""
+"""Progress of a study on stderr: a live bar on a terminal, and elsewhere a line for each case or search."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,41 +14,56 @@ from rich.table import Column
 from attnprof.cases.axis import Threshold
 from attnprof.cases.case import AS_IS, Case
 from attnprof.cases.measurement import Outcome
-from attnprof.cases.plan import Plan
 from attnprof.cases.record import Record
+from attnprof.studies.listener import Listener
 from attnprof.units import format_duration
 
 
-@contextmanager
-def progress_on_stderr(plan: Plan, devices: int) -> Iterator[SweepProgress]:
-    """A listener for `pipeline.run_plan`; what it shows live is gone when it ends."""
-    with _bar() as (console, bar):
-        yield SweepProgress(console, bar, len(plan.cases) * devices)
+class StudyProgress(Listener):
+    """A bar with a count, and the case that runs now.
+
+    Args:
+        console: of stderr.
+        bar: in which the study has one line.
+        total_count: the number of cases or searches.
+    """
+
+    def __init__(self, console: Console, bar: Progress, total_count: int) -> None:
+        self._console, self._bar, self._total_count = console, bar, total_count
+        self._task = bar.add_task("starting torch", total=None, count="")
+        self._lock = Lock()  # several threads report when several cards are emulated
+        self._done_count = 0
+
+    def tell(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, style="dim", markup=False, soft_wrap=True)
+
+    def _count(self) -> str:
+        return f"{self._done_count}/{self._total_count}"
+
+    def _show_running(self, text: str, card: str | None) -> None:
+        self._bar.update(self._task, description=_on(card, text))
+
+    def _print_line(self, text: str) -> None:
+        """Print a line if there is no live bar."""
+        if not self._console.is_terminal:
+            self._console.print(text, soft_wrap=True, markup=False)
+
+
+P = TypeVar("P", bound=StudyProgress)
 
 
 @contextmanager
-def search_progress_on_stderr(searches: int) -> Iterator[SearchProgress]:
-    """A listener for `limits.run_limits`."""
-    with _bar() as (console, bar):
-        yield SearchProgress(console, bar, searches)
+def progress_on_stderr(progress: Callable[[Console, Progress, int], P], total_count: int) -> Iterator[P]:
+    """Show the progress of a study while the block runs; a live bar is gone when it ends.
 
+    Args:
+        progress: a subclass of `StudyProgress`.
+        total_count: the number of cases or searches.
 
-@contextmanager
-def recommend_progress_on_stderr(plan: Plan) -> Iterator[RecommendProgress]:
-    """A listener for `recommend.from_runs`."""
-    with _bar() as (console, bar):
-        yield RecommendProgress(console, bar, len(plan.cases))
-
-
-@contextmanager
-def model_progress_on_stderr(plan: Plan, devices: int) -> Iterator[ModelProgress]:
-    """A listener for `model.profile`."""
-    with _bar() as (console, bar):
-        yield ModelProgress(console, bar, len(plan.cases) * devices)
-
-
-@contextmanager
-def _bar() -> Iterator[tuple[Console, Progress]]:
+    Yields:
+        The listener of the study.
+    """
     console = Console(stderr=True, highlight=False)
     bar = Progress(
         SpinnerColumn("line"),
@@ -63,107 +79,97 @@ def _bar() -> Iterator[tuple[Console, Progress]]:
         disable=not console.is_terminal,
     )
     with bar:
-        yield console, bar
+        yield progress(console, bar, total_count)
 
 
-def _say(console: Console, text: str) -> None:
-    console.print(text, style="dim", markup=False, soft_wrap=True)
+class SearchProgress(StudyProgress):
+    """The searches that are over, and the probe that runs."""
 
-
-class SearchProgress:
-    """A count of the searches that are over, and the probe that runs."""
-
-    def __init__(self, console: Console, bar: Progress, searches: int) -> None:
-        self._console, self._bar, self._searches = console, bar, searches
-        self._task = bar.add_task("starting torch", total=searches, count=f"0/{searches}")
-        self._lock = Lock()
-        self._done = 0
-
-    def tell(self, text: str) -> None:
-        """Say what takes a while."""
-        _say(self._console, text)
+    def __init__(self, console: Console, bar: Progress, total_count: int) -> None:
+        super().__init__(console, bar, total_count)
+        bar.update(self._task, total=total_count, count=self._count())
 
     def probing(self, case: Case, card: str | None) -> None:
-        self._bar.update(self._task, description=f"{card}: {case}" if card else str(case))
+        """Show the probe."""
+        self._show_running(str(case), card)
 
     def found(self, threshold: Threshold) -> None:
+        """Count the search."""
         with self._lock:
-            self._done += 1
-            count = f"{self._done}/{self._searches}"
-            self._bar.update(self._task, advance=1, count=count)
-            if not self._console.is_terminal:
-                record, axis = threshold.record, threshold.axis
-                where = f"{record.card}: " if record and record.card else ""
-                largest = axis.text(threshold.largest_ok) if threshold.largest_ok else "none"
-                line = f"[{count}] {where}{threshold.strategy} {axis.base.mode}: {largest} in {threshold.probes} probes"
-                self._console.print(line, soft_wrap=True, markup=False)
+            self._done_count += 1
+            self._bar.update(self._task, advance=1, count=self._count())
+            card = threshold.record.card if threshold.record else None
+            found = f"{threshold.strategy} {threshold.axis.base.mode}: {_largest(threshold)}"
+            self._print_line(f"[{self._count()}] {_on(card, found)}")
 
 
-class SweepProgress:
-    """The bar moves by each case's estimated seconds, so that the time left is not misled by small cases."""
+class CaseProgress(StudyProgress):
+    """The cases that have ended. The bar moves by estimated seconds, so that many small cases do not mislead it."""
 
-    def __init__(self, console: Console, bar: Progress, cases: int) -> None:
-        self._console, self._bar = console, bar
-        self._task = bar.add_task("starting torch", total=None, count="")
-        self._lock = Lock()
+    def __init__(self, console: Console, bar: Progress, total_count: int) -> None:
+        super().__init__(console, bar, total_count)
         self._estimates: dict[Case, float] = {}
-        self._seconds, self._cases, self._done = 0.0, cases, 0
-        self._running = ""
-
-    def tell(self, text: str) -> None:
-        """Say what takes a while."""
-        _say(self._console, text)
+        self._total_seconds = 0.0
+        self._running: tuple[Case, str | None] | None = None
 
     def planned(self, done: int, estimates: Mapping[Case, float], card: str | None) -> None:
+        """Print the size of the work, and lengthen the bar by it."""
         with self._lock:
-            self._done += done
+            self._done_count += done
             self._estimates.update(estimates)
-            self._seconds += sum(estimates.values())
+            seconds = sum(estimates.values())
+            self._total_seconds += seconds
             kept = f", {done} of them known before" if done else ""
-            where = f"{card}: " if card else ""
-            duration = format_duration(sum(estimates.values()))
-            self.tell(f"{where}{len(estimates) + done} cases{kept}; about {duration}")
-            self._bar.update(self._task, total=max(self._seconds, 1e-9), count=self._count())
+            self.tell(_on(card, f"{len(estimates) + done} cases{kept}; about {format_duration(seconds)}"))
+            self._bar.update(self._task, total=max(self._total_seconds, 1e-9), count=self._count())
 
     def started(self, case: Case, card: str | None) -> None:
-        self._running = f"{card}: {case}" if card else str(case)
-        self._bar.update(self._task, description=self._running)
+        """Show the case."""
+        self._running = case, card
+        self._show_running(str(case), card)
 
     def entered(self, phase: str) -> None:
-        self._bar.update(self._task, description=f"{self._running}: {phase}")
+        """Show the pass of the running case."""
+        if self._running is not None:
+            case, card = self._running
+            self._show_running(f"{case}: {phase}", card)
 
     def ended(self, record: Record) -> None:
+        """Count the case."""
         with self._lock:
-            self._done += 1
+            self._done_count += 1
             self._bar.update(self._task, advance=self._estimates.get(record.case, 0.0), count=self._count())
-            if not self._console.is_terminal:
-                reason = f" ({record.reason})" if record.reason else ""
-                where = f"{record.card}: " if record.card else ""
-                outcome = record.outcome.value.replace("_", " ")
-                line = f"[{self._count()}] {where}{record.case}: {outcome}{reason}"
-                self._console.print(line, soft_wrap=True, markup=False)
-
-    def _count(self) -> str:
-        return f"{self._done}/{self._cases}"
+            reason = f" ({record.reason})" if record.reason else ""
+            ended = f"{record.case}: {record.outcome.value.replace('_', ' ')}{reason}"
+            self._print_line(f"[{self._count()}] {_on(record.card, ended)}")
 
 
-class RecommendProgress(SweepProgress):
-    """The candidates, and then the probes of a search whose number is not known before."""
+class CandidateProgress(CaseProgress):
+    """The candidates of a recommendation, then the probes of searches whose number is not known in advance."""
 
     def probing(self, case: Case, card: str | None) -> None:
-        where = f"{card}: " if card else ""
-        self._bar.update(self._task, description=f"{where}what else fits: {case}", total=None, count="")
+        """Show the probe."""
+        self._bar.update(self._task, total=None, count="")
+        self._show_running(f"what else fits: {case}", card)
 
     def found(self, threshold: Threshold) -> None:
-        if not self._console.is_terminal:
-            largest = threshold.axis.text(threshold.largest_ok) if threshold.largest_ok else "none"
-            line = f"{threshold.strategy}, largest {threshold.axis.vary}: {largest} in {threshold.probes} probes"
-            self._console.print(line, soft_wrap=True, markup=False)
+        """Print what was found."""
+        self._print_line(f"{threshold.strategy}, largest {threshold.axis.vary}: {_largest(threshold)}")
 
 
-class ModelProgress(RecommendProgress):
-    """The same for a model, whose own error is told once, by the command."""
+class ModelProgress(CandidateProgress):
+    """The cases of a model. The command prints the model's own error, so that it is not printed here as well."""
 
     def ended(self, record: Record) -> None:
+        """Count the case, unless the model itself failed."""
         if record.case.strategy != AS_IS or record.outcome not in (Outcome.UNSUPPORTED, Outcome.CRASHED):
             super().ended(record)
+
+
+def _on(card: str | None, text: str) -> str:
+    return f"{card}: {text}" if card else text
+
+
+def _largest(threshold: Threshold) -> str:
+    largest = threshold.axis.text(threshold.largest_ok) if threshold.largest_ok else "none"
+    return f"{largest} in {threshold.probes} probes"

@@ -1,4 +1,4 @@
-"""The commands and their options: with `commands` and `terminal`, the only place that prints results and exits.
+"""The commands and their options. Each command reads its options into a study and hands it to `commands`.
 
 Exit codes: 0 done, 1 measuring failed, 2 bad input, 3 nothing fits (`recommend`), 130 interrupted (143
 terminated); `run` ends with its program's own.
@@ -12,41 +12,62 @@ from typing import Annotated, NoReturn
 import typer
 
 from attnprof.attention.blocks.catalogue import BLOCKS
+from attnprof.cases.case import AS_IS
+from attnprof.cases.parsing import parse_one_card
 from attnprof.cases.workload import DTYPES, OPTIMIZERS
 from attnprof.cli import commands
-from attnprof.cli.terminal import FORMATS, note, require_output, run_app, write
+from attnprof.cli.completion import (
+    complete_blocks,
+    complete_cards,
+    complete_dtypes,
+    complete_modes,
+    complete_optimizers,
+    complete_strategies,
+    completer_of,
+)
+from attnprof.cli.options import (
+    CANDIDATES,
+    DEFAULT_MODES,
+    DEVICE,
+    MEASURING,
+    OUTPUT,
+    PATCHED_STRATEGIES,
+    STRATEGIES,
+    SWEPT_STRATEGIES,
+    WORKLOAD,
+    Block,
+    Budget,
+    CaseSeconds,
+    Context,
+    Csv,
+    Device,
+    Dtype,
+    Format,
+    Gpu,
+    Mode,
+    Out,
+    Reduction,
+    Resume,
+    Seed,
+    Strategy,
+    Timeout,
+    examples,
+)
+from attnprof.cli.terminal import note, require_output, run_app, write
 from attnprof.errors import AttnprofError
-from attnprof.studies.requests import LimitsRequest, ModelRequest, RecommendRequest, SweepRequest
+from attnprof.studies.requests import limits_study, model_study, recommend_study, sweep_study
 from attnprof.version import __version__
-
-# Options that several commands have.
-_Strategy = Annotated[str, typer.Option(help="Strategies, parts joined by +, such as pooled:2+sdpa-pad+fp16.")]
-_Mode = Annotated[str, typer.Option(help="forward, train or both.")]
-_Dtype = Annotated[str, typer.Option(help=f"Of {', '.join(DTYPES)}.")]
-_Block = Annotated[str, typer.Option(help=f"Of {', '.join(form.name for form in BLOCKS)}.")]
-_Reduction = Annotated[
-    int | None, typer.Option(help="Channels over query and key channels.", show_default="8; nonlocal: 2")
-]
-_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
-_Gpu = Annotated[str | None, typer.Option(help="Emulate these cards instead (memory only): t4,l4 or t4,memory=8GB.")]
-_Context = Annotated[
-    str | None, typer.Option(help="With --gpu: allowance for what the CUDA context takes, such as 300MiB.")
-]
-_Budget = Annotated[str | None, typer.Option(help="Memory that a case may take, such as 12GB or 800MiB.")]
-_Timeout = Annotated[float, typer.Option(help="Seconds after which a case is given up.")]
-_Seed = Annotated[int, typer.Option(help="Of weights and inputs.")]
-_Out = Annotated[
-    str | None, typer.Option(help="Records, a JSON line a case.", show_default="a new file in the state folder")
-]
-_Resume = Annotated[bool, typer.Option("--resume", help="Continue the file given by --out.")]
-_Csv = Annotated[str | None, typer.Option(help="Also write a CSV file.")]
-_Format = Annotated[str, typer.Option(help=f"What goes to stdout: {', '.join(FORMATS)}.")]
 
 app = typer.Typer(
     help="What 2-D self-attention costs on your GPU, and which variant to use instead.",
     pretty_exceptions_enable=False,
-    add_completion=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "attnprof sweep --hw 64 --channels 128",
+        "attnprof recommend --gpu t4 --hw 64 --batch 16",
+        "attnprof model net.py:Net --input 8,3,256,256 --gpu t4",
+    ),
 )
 
 
@@ -67,173 +88,446 @@ def _root(
         typer.echo(context.get_help())
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "attnprof sweep --hw 32,64 --batch 1,8",
+        "attnprof sweep --gpu t4,l4 --hw 128 --mode train",
+        "attnprof sweep --strategy naive,sdpa-pad --csv out.csv",
+    )
+)
 def sweep(
-    hw: Annotated[str, typer.Option(help="Feature-map sizes: 64 or 64x96, separated by commas.")] = SweepRequest.hw,
-    batch: Annotated[str, typer.Option(help="Batch sizes.")] = SweepRequest.batch,
-    channels: Annotated[str, typer.Option(help="Channel counts.")] = SweepRequest.channels,
-    strategy: _Strategy = SweepRequest.strategy,
-    block: _Block = SweepRequest.block,
-    mode: _Mode = SweepRequest.mode,
-    dtype: _Dtype = SweepRequest.dtype,
-    reduction: _Reduction = SweepRequest.reduction,
-    device: _Device = SweepRequest.device,
-    gpu: _Gpu = SweepRequest.gpu,
-    context: _Context = SweepRequest.context,
-    budget: _Budget = SweepRequest.budget,
-    case_seconds: Annotated[
-        float, typer.Option(help="Seconds for the latency of a case; more for slow ones.")
-    ] = SweepRequest.case_seconds,
-    timeout: _Timeout = SweepRequest.timeout,
-    seed: _Seed = SweepRequest.seed,
-    out: _Out = SweepRequest.out,
-    resume: _Resume = False,
-    csv: _Csv = None,
-    format: _Format = "table",
+    hw: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Sizes of the feature map, height x width: 64 (for 64x64) or 64x96.",
+            rich_help_panel=WORKLOAD,
+        ),
+    ] = "32,64",
+    batch: Annotated[str, typer.Option(metavar="LIST", help="Batch sizes.", rich_help_panel=WORKLOAD)] = "1",
+    channels: Annotated[
+        str, typer.Option(metavar="LIST", help="Numbers of input channels.", rich_help_panel=WORKLOAD)
+    ] = "128",
+    mode: Mode = DEFAULT_MODES,
+    dtype: Dtype = "fp32",
+    block: Block = "sagan",
+    reduction: Reduction = None,
+    strategy: Strategy = SWEPT_STRATEGIES,
+    device: Device = "auto",
+    gpu: Gpu = None,
+    context: Context = None,
+    budget: Budget = None,
+    case_seconds: CaseSeconds = 1.0,
+    timeout: Timeout = 300.0,
+    seed: Seed = 0,
+    out: Out = None,
+    resume: Resume = False,
+    csv: Csv = None,
+    format: Format = "table",
 ) -> None:
     """Measure peak memory, latency and exactness of every strategy on this machine.
 
-    Or, with --gpu, the memory alone on cards that are not there. Sweeps all combinations of the given
-    values, the smallest first.
+    With --gpu, get the memory alone, exact to the byte, on cards that you do not have. Every combination of the
+    given values is a case; the smallest run first.
     """
-    options = {name: value for name, value in locals().items() if name not in ("csv", "format")}
-    require_output(format, csv)
-    commands.sweep(SweepRequest(**options), csv, format)
+    csv_path = require_output(format, csv)
+    study = sweep_study(
+        hw=hw,
+        batch=batch,
+        channels=channels,
+        mode=mode,
+        dtype=dtype,
+        block=block,
+        reduction=reduction,
+        strategy=strategy,
+        device=device,
+        gpu=gpu,
+        context=context,
+        budget=budget,
+        case_seconds=case_seconds,
+        timeout=timeout,
+        seed=seed,
+        out=out,
+        resume=resume,
+    )
+    commands.sweep(study, commands.Output(format, csv_path))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "attnprof limits --gpu t4 --mode train",
+        "attnprof limits --gpu t4 --vary batch --hw 64",
+        "attnprof limits --budget 4GB --aspect 16:9",
+    )
+)
 def limits(
-    vary: Annotated[str, typer.Option(help="What to search: hw, batch or channels.")] = LimitsRequest.vary,
-    hw: Annotated[str, typer.Option(help="Feature-map sizes, unless they vary.")] = LimitsRequest.hw,
-    batch: Annotated[str, typer.Option(help="Batch sizes, unless they vary.")] = LimitsRequest.batch,
-    channels: Annotated[str, typer.Option(help="Channel counts, unless they vary.")] = LimitsRequest.channels,
-    aspect: Annotated[str, typer.Option(help="Width over height, as 16:9.")] = LimitsRequest.aspect,
+    vary: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The size to search: hw, batch or channels.",
+            rich_help_panel=WORKLOAD,
+            autocompletion=completer_of(("hw", "batch", "channels")),
+        ),
+    ] = "hw",
+    hw: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Sizes of the feature map, 64 or 64x96; ignored if hw is searched.",
+            rich_help_panel=WORKLOAD,
+        ),
+    ] = "64",
+    batch: Annotated[
+        str, typer.Option(metavar="LIST", help="Batch sizes; ignored if searched.", rich_help_panel=WORKLOAD)
+    ] = "1",
+    channels: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="Numbers of channels; ignored if searched.", rich_help_panel=WORKLOAD),
+    ] = "128",
+    aspect: Annotated[
+        str,
+        typer.Option(
+            metavar="RATIO", help="Width over height of the maps searched, as 16:9 or 1.5.", rich_help_panel=WORKLOAD
+        ),
+    ] = "1",
     step: Annotated[
-        int | None, typer.Option(help="Sizes are its multiples.", show_default="1; 8 where hw is measured")
-    ] = LimitsRequest.step,
-    strategy: _Strategy = LimitsRequest.strategy,
-    block: _Block = LimitsRequest.block,
-    mode: _Mode = LimitsRequest.mode,
-    dtype: _Dtype = LimitsRequest.dtype,
-    reduction: _Reduction = LimitsRequest.reduction,
-    device: _Device = LimitsRequest.device,
-    gpu: _Gpu = LimitsRequest.gpu,
-    context: _Context = LimitsRequest.context,
-    budget: _Budget = LimitsRequest.budget,
-    timeout: _Timeout = LimitsRequest.timeout,
-    seed: _Seed = LimitsRequest.seed,
-    out: _Out = LimitsRequest.out,
-    resume: _Resume = False,
-    csv: _Csv = None,
-    format: _Format = "table",
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Try only multiples of this number.",
+            show_default="1; 8 if hw or channels are searched on a real device",
+            rich_help_panel=WORKLOAD,
+        ),
+    ] = None,
+    mode: Mode = DEFAULT_MODES,
+    dtype: Dtype = "fp32",
+    block: Block = "sagan",
+    reduction: Reduction = None,
+    strategy: Strategy = SWEPT_STRATEGIES,
+    device: Device = "auto",
+    gpu: Gpu = None,
+    context: Context = None,
+    budget: Budget = None,
+    timeout: Timeout = 120.0,
+    seed: Seed = 0,
+    out: Out = None,
+    resume: Resume = False,
+    csv: Csv = None,
+    format: Format = "table",
 ) -> None:
     """Find the largest map, batch or channel count that fits, for each strategy.
 
-    By real runs, bracketed: the answer has the largest that ran and the smallest that did not.
+    The answer comes from real runs: the largest size that ran and the smallest that did not. A CPU needs --budget,
+    because its memory has no fixed size.
     """
-    options = {name: value for name, value in locals().items() if name not in ("csv", "format")}
-    require_output(format, csv)
-    commands.limits(LimitsRequest(**options), csv, format)
+    csv_path = require_output(format, csv)
+    study = limits_study(
+        vary=vary,
+        hw=hw,
+        batch=batch,
+        channels=channels,
+        aspect=aspect,
+        step=step,
+        mode=mode,
+        dtype=dtype,
+        block=block,
+        reduction=reduction,
+        strategy=strategy,
+        device=device,
+        gpu=gpu,
+        context=context,
+        budget=budget,
+        timeout=timeout,
+        seed=seed,
+        out=out,
+        resume=resume,
+    )
+    commands.limits(study, commands.Output(format, csv_path))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "attnprof recommend --gpu t4 --hw 64 --batch 16",
+        "attnprof recommend --budget 8GB --margin 1GiB",
+        "attnprof recommend --from sweep.jsonl --hw 64",
+    )
+)
 def recommend(
-    hw: Annotated[str, typer.Option(help="Feature-map size: 64 or 64x96.")] = RecommendRequest.hw,
-    batch: Annotated[str, typer.Option(help="Batch size.")] = RecommendRequest.batch,
-    channels: Annotated[str, typer.Option(help="Channel count.")] = RecommendRequest.channels,
-    mode: Annotated[str, typer.Option(help="forward or train.")] = RecommendRequest.mode,
-    dtype: _Dtype = RecommendRequest.dtype,
-    margin: Annotated[str, typer.Option(help="What is to stay free: 10% or 1GiB.")] = RecommendRequest.margin,
+    hw: Annotated[
+        str, typer.Option(metavar="SIZE", help="Size of the feature map, 64 or 64x96.", rich_help_panel=WORKLOAD)
+    ] = "64",
+    batch: Annotated[str, typer.Option(metavar="N", help="Batch size.", rich_help_panel=WORKLOAD)] = "1",
+    channels: Annotated[
+        str, typer.Option(metavar="N", help="Number of input channels.", rich_help_panel=WORKLOAD)
+    ] = "128",
+    mode: Annotated[
+        str,
+        typer.Option(
+            metavar="MODE",
+            help="forward (without gradients) or train (forward and backward).",
+            rich_help_panel=WORKLOAD,
+            autocompletion=complete_modes,
+        ),
+    ] = "train",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="DTYPE",
+            help=f"Data type: {', '.join(DTYPES)}.",
+            rich_help_panel=WORKLOAD,
+            autocompletion=complete_dtypes,
+        ),
+    ] = "fp32",
+    block: Annotated[
+        str,
+        typer.Option(
+            metavar="BLOCK",
+            help=f"Attention block: {', '.join(form.name for form in BLOCKS)}.",
+            rich_help_panel=WORKLOAD,
+            autocompletion=complete_blocks,
+        ),
+    ] = "sagan",
+    reduction: Reduction = None,
+    strategy: Strategy = CANDIDATES,
     allow_approximate: Annotated[
-        bool, typer.Option("--allow-approximate", help="Rank what is not exact with the exact.")
-    ] = RecommendRequest.allow_approximate,
+        bool,
+        typer.Option(
+            "--allow-approximate",
+            help="Let approximate strategies be picked as well, such as pooled keys or lower precision.",
+            rich_help_panel=STRATEGIES,
+        ),
+    ] = False,
+    margin: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory to keep free for the rest of your model: 10% or 1GiB.",
+            rich_help_panel=DEVICE,
+        ),
+    ] = "10%",
+    device: Device = "auto",
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CARD",
+            help="Emulate this card instead of measuring, as t4 or t4,memory=8GB. attnprof gpus lists them.",
+            rich_help_panel=DEVICE,
+            autocompletion=complete_cards,
+        ),
+    ] = None,
+    context: Context = None,
+    budget: Budget = None,
+    timeout: Timeout = 120.0,
+    seed: Seed = 0,
     records: Annotated[
-        str | None, typer.Option("--from", help="Answer from a file of records; run nothing.")
-    ] = RecommendRequest.records,
-    strategy: _Strategy = RecommendRequest.strategy,
-    block: _Block = RecommendRequest.block,
-    reduction: _Reduction = RecommendRequest.reduction,
-    device: _Device = RecommendRequest.device,
-    gpu: _Gpu = RecommendRequest.gpu,
-    context: _Context = RecommendRequest.context,
-    budget: _Budget = RecommendRequest.budget,
-    timeout: _Timeout = RecommendRequest.timeout,
-    seed: _Seed = RecommendRequest.seed,
-    out: _Out = RecommendRequest.out,
-    resume: _Resume = False,
-    format: _Format = "table",
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Answer from the records of an earlier sweep, and run nothing.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    out: Out = None,
+    resume: Resume = False,
+    format: Format = "table",
 ) -> None:
-    """Say which variant to use for a workload on this device, a card or within a budget, and why.
+    """Recommend a strategy for one workload, on this device, a card or within a budget.
 
-    Runs every candidate here, or with --gpu on an emulated card. Exit code 3: nothing fits.
+    Every candidate is run here or, with --gpu, on an emulated card. The answer explains why each other candidate is
+    not the pick, and ends with code to paste. Exit code 3 means that nothing fits.
     """
-    options = {name: value for name, value in locals().items() if name != "format"}
     require_output(format)
-    commands.recommend(RecommendRequest(**options), format)
+    study = recommend_study(
+        hw=hw,
+        batch=batch,
+        channels=channels,
+        mode=mode,
+        dtype=dtype,
+        block=block,
+        reduction=reduction,
+        strategy=strategy,
+        allow_approximate=allow_approximate,
+        margin=margin,
+        device=device,
+        gpu=gpu,
+        context=context,
+        budget=budget,
+        timeout=timeout,
+        seed=seed,
+        records=records,
+        out=out,
+        resume=resume,
+    )
+    commands.recommend(study, commands.Output(format))
 
 
-@app.command(context_settings={"allow_interspersed_args": False})
-def run(
-    gpu: Annotated[str, typer.Option(help="The card: t4, or t4,memory=8GB.")],
-    command: Annotated[list[str] | None, typer.Argument(help="The program and its arguments.")] = None,
-    context: _Context = None,
-    format: _Format = "table",
+@app.command(
+    epilog=examples(
+        "attnprof model net.py:Net --input 8,3,256,256 --gpu t4",
+        "attnprof model my.package:make --input 2,4,64,64 --amp",
+        "attnprof model net.py:Net --input 8,77:long --mode forward",
+    )
+)
+def model(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="PATH.py:NAME or package.module:NAME, where NAME is a module, or a class or function that makes one "
+            "when called without arguments.",
+        ),
+    ],
+    input: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SHAPE",
+            help="Shape of an input, batch first: 8,3,256,256, or 8,77:long for whole numbers. Repeat it for each "
+            "input.",
+            show_default=False,
+            rich_help_panel=WORKLOAD,
+        ),
+    ] = [],  # noqa: B006 - typer's own way; it makes a new one for each call
+    mode: Mode = "train",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="DTYPE",
+            help=f"Data type of the model and its inputs: {', '.join(DTYPES)}.",
+            rich_help_panel=WORKLOAD,
+            autocompletion=complete_dtypes,
+        ),
+    ] = "fp32",
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=f"Optimizer whose states count in training: {', '.join(OPTIMIZERS)}.",
+            rich_help_panel=WORKLOAD,
+            autocompletion=complete_optimizers,
+        ),
+    ] = "adam",
+    amp: Annotated[bool, typer.Option("--amp", help="Run forward in autocast.", rich_help_panel=WORKLOAD)] = False,
+    checkpointing: Annotated[
+        bool,
+        typer.Option("--checkpointing", help="Train with gradient checkpointing.", rich_help_panel=WORKLOAD),
+    ] = False,
+    channels_last: Annotated[
+        bool,
+        typer.Option("--channels-last", help="Lay images and weights out in channels_last.", rich_help_panel=WORKLOAD),
+    ] = False,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help=f"Strategies to patch the attention blocks with, separated by commas. {AS_IS}, the unmodified "
+            "model, is always measured.",
+            rich_help_panel=STRATEGIES,
+            autocompletion=complete_strategies,
+        ),
+    ] = PATCHED_STRATEGIES,
+    largest_batch: Annotated[
+        bool, typer.Option(help="Search for the largest batch that fits.", rich_help_panel=MEASURING)
+    ] = True,
+    device: Device = "auto",
+    gpu: Gpu = None,
+    context: Context = None,
+    budget: Budget = None,
+    case_seconds: CaseSeconds = 1.0,
+    timeout: Timeout = 300.0,
+    seed: Seed = 0,
+    out: Out = None,
+    resume: Resume = False,
+    csv: Csv = None,
+    format: Format = "table",
 ) -> None:
-    """Run any PyTorch program, unchanged, on an emulated card: attnprof run --gpu t4 -- python train.py
+    """Measure your own whole model, unmodified and with its attention blocks patched.
 
-    Says its peak memory and who held it, the line where it runs out of memory, and what emulation cannot follow.
-    Nothing is computed. The exit code is the program's own (128 and a signal's number, where one ended it).
+    Shows peak memory and what holds it, latency on a real device, the largest batch that fits, and what patching
+    would save. Training counts gradients and optimizer states.
+    """
+    csv_path = require_output(format, csv)
+    study = model_study(
+        target,
+        input=input,
+        mode=mode,
+        dtype=dtype,
+        optimizer=optimizer,
+        amp=amp,
+        checkpointing=checkpointing,
+        channels_last=channels_last,
+        strategy=strategy,
+        largest_batch=largest_batch,
+        device=device,
+        gpu=gpu,
+        context=context,
+        budget=budget,
+        case_seconds=case_seconds,
+        timeout=timeout,
+        seed=seed,
+        out=out,
+        resume=resume,
+    )
+    commands.model(study, commands.Output(format, csv_path))
+
+
+@app.command(
+    context_settings={"allow_interspersed_args": False},
+    epilog=examples(
+        "attnprof run --gpu t4 -- python train.py --epochs 1",
+        "attnprof run --gpu t4,memory=8GB -- python train.py",
+        "attnprof run --gpu l4 --format json -- python train.py",
+    ),
+)
+def run(
+    gpu: Annotated[
+        str,
+        typer.Option(
+            metavar="CARD",
+            help="The card to emulate, as t4 or t4,memory=8GB.",
+            rich_help_panel=DEVICE,
+            autocompletion=complete_cards,
+        ),
+    ],
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="PROGRAM...", help="The program and its arguments, after --.")
+    ] = None,
+    context: Context = None,
+    format: Format = "table",
+) -> None:
+    """Run any PyTorch program, unchanged, on an emulated card.
+
+    Reports the program's peak memory and what held it, the line that runs out of memory, and what emulation cannot
+    follow. Nothing is computed: losses and images are meaningless. The exit code is the program's own, or 128 plus
+    the number of the signal that ended it.
     """
     require_output(format)
     if not command:
         raise AttnprofError("run: name a program after the options, as in attnprof run --gpu t4 -- python train.py")
-    commands.run(gpu, context, command, format)
+    commands.run(parse_one_card(gpu, context), command, commands.Output(format))
 
 
-@app.command()
-def model(
-    target: Annotated[str, typer.Argument(help="PATH.py:NAME or package.module:NAME, a model or what makes one.")],
-    input: Annotated[
-        list[str], typer.Option(help="Shape of an input, batch first: 8,3,256,256; 8,77:long. Once for each.")
-    ] = [],  # noqa: B006 - typer's own way; it makes a new one for each call
-    strategy: Annotated[
-        str, typer.Option(help="What to patch the attention blocks with; as-is is always there.")
-    ] = ModelRequest.strategy,
-    mode: _Mode = ModelRequest.mode,
-    optimizer: Annotated[str, typer.Option(help=f"Of {', '.join(OPTIMIZERS)}.")] = ModelRequest.optimizer,
-    dtype: _Dtype = ModelRequest.dtype,
-    amp: Annotated[bool, typer.Option("--amp", help="Forward in autocast.")] = False,
-    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Gradient checkpointing.")] = False,
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="Maps in channels_last.")] = False,
-    largest_batch: Annotated[bool, typer.Option(help="Look for the largest batch that fits.")] = True,
-    device: _Device = ModelRequest.device,
-    gpu: _Gpu = ModelRequest.gpu,
-    context: _Context = ModelRequest.context,
-    budget: _Budget = ModelRequest.budget,
-    case_seconds: Annotated[float, typer.Option(help="Seconds for the latency of a case.")] = ModelRequest.case_seconds,
-    timeout: _Timeout = ModelRequest.timeout,
-    seed: _Seed = ModelRequest.seed,
-    out: _Out = ModelRequest.out,
-    resume: _Resume = False,
-    csv: _Csv = None,
-    format: _Format = "table",
-) -> None:
-    """Measure your own whole model, as it is and with its attention blocks patched.
-
-    Peak memory and what holds it, latency where that can be measured, the largest batch, and what patching
-    would save; in training with gradients and optimizer state.
-    """
-    options = {name: value for name, value in locals().items() if name not in ("csv", "format", "input")}
-    require_output(format, csv)
-    commands.model(ModelRequest(input=tuple(input), **options), csv, format)
-
-
-@app.command()
+@app.command(epilog=examples("attnprof snippet sdpa-pad", "attnprof snippet chunked --block danet"))
 def snippet(
-    strategy: Annotated[str, typer.Argument(help="As --strategy takes it, such as sdpa-pad.")],
-    block: _Block = "sagan",
+    strategy: Annotated[
+        str,
+        typer.Argument(
+            metavar="STRATEGY",
+            help="One strategy, such as sdpa-pad or pooled:2+sdpa-pad.",
+            autocompletion=complete_strategies,
+        ),
+    ],
+    block: Annotated[
+        str,
+        typer.Option(
+            metavar="BLOCK",
+            help=f"Your attention block: {', '.join(form.name for form in BLOCKS)}.",
+            autocompletion=complete_blocks,
+        ),
+    ] = "sagan",
 ) -> None:
-    """Print code that puts a strategy in the place of your block, with its weights."""
+    """Print code that replaces your attention block with a strategy, keeping its weights."""
     from attnprof.attention.blocks.catalogue import BlockError
     from attnprof.attention.strategy import StrategyError
     from attnprof.studies.recommend.snippet import snippet as code_for
@@ -244,8 +538,8 @@ def snippet(
         raise AttnprofError(str(error)) from None
 
 
-@app.command()
-def gpus(format: _Format = "table") -> None:
+@app.command(epilog=examples("attnprof gpus", "attnprof gpus --format csv > gpus.csv"))
+def gpus(format: Format = "table") -> None:
     """List the GPUs that --gpu can emulate."""
     from attnprof.cases.cards import catalogue
     from attnprof.report.gpus import cards_page
@@ -254,9 +548,9 @@ def gpus(format: _Format = "table") -> None:
     write(cards_page(catalogue()), format)
 
 
-@app.command()
-def strategies(format: _Format = "table") -> None:
-    """List what --strategy takes: what each part computes, its memory, and where it runs."""
+@app.command(epilog=examples("attnprof strategies", "attnprof strategies --format json"))
+def strategies(format: Format = "table") -> None:
+    """List the strategies: what each part computes, how its memory grows, and where it runs."""
     from attnprof.attention.strategy import COMPONENTS
     from attnprof.report.strategies import strategies_page
 
@@ -264,18 +558,21 @@ def strategies(format: _Format = "table") -> None:
     write(strategies_page(COMPONENTS), format)
 
 
-@app.command()
-def blocks(format: _Format = "table") -> None:
-    """List what --block takes: the attention blocks of the papers."""
+@app.command(epilog=examples("attnprof blocks", "attnprof blocks --format markdown"))
+def blocks(format: Format = "table") -> None:
+    """List the attention blocks of the papers that --block names."""
     from attnprof.report.blocks import blocks_page
 
     require_output(format)
     write(blocks_page(BLOCKS), format)
 
 
-@app.command()
-def doctor(format: _Format = "table") -> None:
-    """Say what attnprof can do here: torch, the device, its memory and kernels, emulation; and what to do about it."""
+@app.command(epilog=examples("attnprof doctor", "attnprof doctor --format json > doctor.json"))
+def doctor(format: Format = "table") -> None:
+    """Check what works on this machine, and say what to do about the rest.
+
+    Looks at torch, the device, its memory and kernels, and tries a step on an emulated card.
+    """
     from attnprof.report.doctor import doctor_page
     from attnprof.studies.doctor import examine
 

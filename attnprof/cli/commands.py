@@ -1,123 +1,161 @@
-"""What the longer commands do between their options and their end. Imports late: `--help` needs none of it."""
+"""What the longer commands do between their options and their end.
+
+Every import of a report, of progress or of a run stands inside its function: `--help` needs none of them, and answers
+in a tenth of the time without. `docs/decisions` has the reasons.
+"""
 
 from __future__ import annotations
 
+import shlex
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from attnprof.cli.terminal import note, opened, raise_again, show, surviving, write
+from attnprof.cases.cards import Card
+from attnprof.cli.terminal import Interrupted, note, write
 from attnprof.errors import AttnprofError
-from attnprof.studies.requests import LimitsRequest, ModelRequest, RecommendRequest, SweepRequest
+from attnprof.studies.study import LimitsStudy, ModelStudy, RecommendStudy, Study, SweepStudy
 
+if TYPE_CHECKING:
+    from attnprof.progress import StudyProgress
+    from attnprof.report.page import Page
+    from attnprof.studies.recommend.recommendation import Recommendation
+    from attnprof.studies.study_run import StudyRun
+
+S = TypeVar("S", bound=Study)
+T = TypeVar("T")
 NOTHING_FITS = 3
 
 
-def sweep(request: SweepRequest, csv_path: str | None, output: str) -> None:
-    """A table of every case, or the rows in another form; also to a CSV file."""
-    from attnprof.cases.record import Record
-    from attnprof.progress import progress_on_stderr
+@dataclass(frozen=True)
+class Output:
+    """Where a result goes.
+
+    Attributes:
+        format: of stdout, one of `FORMATS`.
+        csv: a CSV file to write as well.
+    """
+
+    format: str
+    csv: Path | None = None
+
+
+def sweep(study: SweepStudy, output: Output) -> None:
+    """Run `attnprof sweep` and print its table."""
+    from attnprof.progress import CaseProgress
     from attnprof.report.sweep import sweep_page
-    from attnprof.studies.sweep import in_order, run_plan
+    from attnprof.studies.sweep import SweepRun
 
-    plan, settings, path = request.plan(), request.settings(), request.path()
-    cards = [str(card) for card in request.cards()]
-    total = len(plan.cases) * max(1, len(cards))
-    wanted, served = set(plan.cases), set()
-    kept: list[Record] = []  # the file's, which has a case that Ctrl-C kept from being yielded
-    with surviving() as ending, progress_on_stderr(plan, max(1, len(cards))) as progress, ExitStack() as stack:
-        runners, file = opened(request, path, stack, progress.tell)
-        for record in run_plan(plan, settings, runners, file, progress):
-            served.add(record.card)
-            kept = file.records
-    records = [record for record in kept if record.case in wanted and record.card in served]
-    show(in_order(records, plan, cards), sweep_page, output, csv_path, path)
-    raise_again(ending, path, f"{len(records)} of {total} cases")
+    carry_out(SweepRun(study), CaseProgress, sweep_page, output)
 
 
-def limits(request: LimitsRequest, csv_path: str | None, output: str) -> None:
-    """The same of thresholds."""
-    from attnprof.progress import search_progress_on_stderr
+def limits(study: LimitsStudy, output: Output) -> None:
+    """Run `attnprof limits` and print its table."""
+    from attnprof.progress import SearchProgress
     from attnprof.report.limits import limits_page
-    from attnprof.studies.limits import run_limits
+    from attnprof.studies.limits import LimitsRun
 
-    axes, strategies, settings, path = request.axes(), request.strategies(), request.settings(), request.path()
-    cards = [str(card) for card in request.cards()]
-    total = len(axes) * len(strategies) * max(1, len(cards))
-    found: list[Any] = []
-    with surviving() as ending, search_progress_on_stderr(total) as progress, ExitStack() as stack:
-        runners, file = opened(request, path, stack, progress.tell)
-        for threshold in run_limits(axes, strategies, settings, runners, file, progress):
-            found.append(threshold)
-    ranks = {card: rank for rank, card in enumerate(cards)}
-    found.sort(key=lambda t: ranks.get(t.record.card, 0) if t.record else 0)
-    show(found, limits_page, output, csv_path, path)
-    raise_again(ending, path, f"{len(found)} of {total} searches")
+    carry_out(LimitsRun(study), SearchProgress, limits_page, output)
 
 
-def model(request: ModelRequest, csv_path: str | None, output: str) -> None:
-    """The same of a user's model."""
-    from attnprof.cases.record import Record
-    from attnprof.progress import model_progress_on_stderr
+def model(study: ModelStudy, output: Output) -> None:
+    """Run `attnprof model` and print its profiles."""
+    from attnprof.progress import ModelProgress
     from attnprof.report.model import model_page
-    from attnprof.studies.model import ModelError, ModelProfile, profile_model, unfinished
+    from attnprof.studies.model import ModelRun
 
-    plan, path = request.plan(), request.path()
-    cards = [str(card) for card in request.cards()]
-    devices, modes = max(1, len(cards)), len({case.workload for case in plan.cases})
-    found: list[ModelProfile] = []
-    kept: list[Record] = []
-    with surviving() as ending, model_progress_on_stderr(plan, devices) as progress, ExitStack() as stack:
-        runners, file = opened(request, path, stack, progress.tell)
-        kept = file.records
-        for profile in profile_model(request, plan, runners, file, progress):
-            found.append(profile)
-    finished = len(found)
-    if ending and not isinstance(ending[0], ModelError):
-        mine = [record for record in kept if record.card in cards or not (cards or record.card)]
-        found += unfinished(plan, mine, found)
-    ranks = {card: rank for rank, card in enumerate(cards)}
-    found.sort(key=lambda profile: ranks.get(profile.as_is.card or "", 0))
-    show(found, model_page, output, csv_path, path)
-    raise_again(ending, path, f"{finished} of {devices * modes} profiles")
+    carry_out(ModelRun(study), ModelProgress, model_page, output)
 
 
-def recommend(request: RecommendRequest, output: str) -> None:
-    """One answer; exits with `NOTHING_FITS` where that is it."""
-    from attnprof.progress import recommend_progress_on_stderr
+def recommend(study: RecommendStudy, output: Output) -> None:
+    """Run `attnprof recommend` and print its answer; exit with `NOTHING_FITS` if that is the answer."""
+    from attnprof.progress import CandidateProgress
     from attnprof.report.recommend import recommend_page
     from attnprof.studies.recommend.from_file import recommend_from_file
-    from attnprof.studies.recommend.from_runs import recommend_from_runs
+    from attnprof.studies.recommend.from_runs import RecommendRun
 
-    plan = request.plan()
-    if request.records is not None:
-        found = recommend_from_file(request, plan, Path(request.records))
+    def page_of(found: Sequence[Recommendation]) -> Page:
+        return recommend_page(found[0])
+
+    if study.records is not None:
+        found: Sequence[Recommendation] = [recommend_from_file(study, study.records)]
+        write(page_of(found), output.format)
     else:
-        path = request.path()
-        with surviving() as ending, recommend_progress_on_stderr(plan) as progress, ExitStack() as stack:
-            [runner], file = opened(request, path, stack, progress.tell)
-            found = recommend_from_runs(request, plan, runner, request.runner_of, file, progress)
-        raise_again(ending, path, "some of its runs")
-    write(recommend_page(found), output)
-    if request.records is None:
-        note(f"records: {path}")
-    if found.ranking.pick is None:
+        found = carry_out(RecommendRun(study), CandidateProgress, page_of, output)
+    if found[0].pick is None:
         raise typer.Exit(NOTHING_FITS)
 
 
-def run(gpu: str, context: str | None, command: list[str], output: str) -> None:
-    """A program's report; exits as the program did."""
-    from attnprof.cases.cards import parse_cards
+def run(card: Card, command: Sequence[str], output: Output) -> None:
+    """Run a program on an emulated card, print the report, and exit as the program did."""
     from attnprof.report.program import program_page
     from attnprof.studies.program import run_program
 
-    cards = parse_cards(gpu, context)
-    if len(cards) != 1:
-        raise AttnprofError(f"gpu: a program runs on one card, {gpu!r} names {len(cards)}")
-    # Nothing but the report is to reach those who read it as data.
-    found = run_program(cards[0], command, note, stdout=None if output == "table" else sys.stderr)
-    write(program_page(found), output)
+    # A program's own output must not mix with data on stdout.
+    found = run_program(card, command, note, stdout=None if output.format == "table" else sys.stderr)
+    write(program_page(found), output.format)
     raise typer.Exit(found.exit_code)
+
+
+def carry_out(
+    run: StudyRun[S, T],
+    progress: Callable[..., StudyProgress],
+    page_of: Callable[[Sequence[T]], Page],
+    output: Output,
+) -> Sequence[T]:
+    """Carry out a study and show its results: on stdout, in a CSV file, and the name of the record file on stderr.
+
+    Whatever ends the work early, what is known by then is shown; after an interruption, the command that resumes it is
+    printed last.
+
+    Returns:
+        The results.
+    """
+    from attnprof.progress import progress_on_stderr
+
+    try:
+        with progress_on_stderr(progress, run.total_count) as listener:
+            run.carry_out(listener)
+    except (KeyboardInterrupt, Interrupted):
+        show(run, page_of, output)
+        done = f"{run.done_count} of {run.total_count} {run.unit}"
+        note(f"stopped after {done}; continue with: {resuming_command(sys.argv[1:], run.study.path)}")
+        raise
+    except AttnprofError:
+        show(run, page_of, output)
+        raise
+    return show(run, page_of, output)
+
+
+def show(run: StudyRun[S, T], page_of: Callable[[Sequence[T]], Page], output: Output) -> Sequence[T]:
+    """Show the results of a study so far, if there are any, and return them.
+
+    Raises:
+        AttnprofError: the CSV file cannot be written.
+    """
+    results = run.results()
+    if not results:
+        return results
+    page = page_of(results)
+    write(page, output.format)
+    if output.csv is not None:
+        try:
+            output.csv.write_text(page.csv(), encoding="utf-8")
+        except OSError as error:
+            raise AttnprofError(f"cannot write {output.csv}: {error.strerror}") from None
+    note(f"records: {run.study.path}")
+    return results
+
+
+def resuming_command(arguments: Sequence[str], path: Path) -> str:
+    """Return the command that continues where the command with these arguments stopped."""
+    resumed = list(arguments)
+    if "--resume" not in resumed:
+        resumed.append("--resume")
+    if not any(word == "--out" or word.startswith("--out=") for word in resumed):
+        resumed += ["--out", str(path)]
+    return f"attnprof {shlex.join(resumed)}"

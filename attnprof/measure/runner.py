@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from attnprof.cases.cards import Card
 from attnprof.cases.case import Case
 from attnprof.cases.device_state import DeviceState
 from attnprof.cases.environment import Environment
@@ -42,16 +43,24 @@ class Runner:
 
     Args:
         settings: of every case that brings none of its own.
+        card: the card that `environ` emulates; None for a device of this machine.
         environ: variables for the process, beside this one's.
         command: a program that speaks the protocol of `attnprof.measure.messages`.
 
     Attributes:
+        card: the card that is emulated for this runner alone, or None.
         source: where its numbers come from, known after `open`.
     """
 
     def __init__(
-        self, settings: Settings, *, environ: Mapping[str, str] | None = None, command: tuple[str, ...] = ()
+        self,
+        settings: Settings,
+        *,
+        card: Card | None = None,
+        environ: Mapping[str, str] | None = None,
+        command: tuple[str, ...] = (),
     ) -> None:
+        self.card = card
         self._settings = settings
         self._environ = dict(environ or {})
         self._command = command or (sys.executable, "-m", "attnprof.measure.worker.main")
@@ -72,6 +81,11 @@ class Runner:
         """The environment of the device, known after `open`."""
         assert self._environment is not None
         return self._environment
+
+    @property
+    def card_name(self) -> str | None:
+        """The emulated card, as `--gpu` spells it and records name it, known after `open`; None if there is none."""
+        return self.environment.gpu if self.source is Source.EMULATED else None
 
     def stop(self) -> None:
         """End whatever runs, from another thread; its call, and any later one, raises WorkerError."""

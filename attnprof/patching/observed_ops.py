@@ -1,4 +1,4 @@
-"""The operations of a forward, observed one by one."""
+"""What a forward does, observed operation by operation."""
 
 from __future__ import annotations
 

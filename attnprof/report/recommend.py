@@ -12,8 +12,8 @@ from attnprof.report.grid import Column, Grid, Row
 from attnprof.report.page import Field, Kind, Page, Paragraph, names_of, paragraphs, rows_of
 from attnprof.report.provenance import place_text
 from attnprof.report.remarks import another_attention_remarks, note_remarks, strategy_text
-from attnprof.studies.recommend.answer import Nearest, Recommendation
 from attnprof.studies.recommend.ranking import Option, Ranking
+from attnprof.studies.recommend.recommendation import Nearest, Recommendation
 from attnprof.studies.recommend.snippet import snippet
 from attnprof.units import format_bytes, format_seconds
 

@@ -1,8 +1,7 @@
-"""`attnprof limits`: the threshold of each strategy on each device, by real runs, each a record on disk."""
+"""`attnprof limits`: searches for the largest size that fits, by real runs. Each run is a record on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from attnprof.cases.axis import Axis, Threshold
@@ -16,78 +15,74 @@ from attnprof.cases.workload import ModelWorkload
 from attnprof.errors import AttnprofError
 from attnprof.measure.runner import Runner
 from attnprof.studies.bracketing import find_threshold
-from attnprof.studies.listener import SearchListener
-from attnprof.studies.side_by_side import side_by_side
-from attnprof.studies.sweep import open_for, recorded
+from attnprof.studies.devices import RunnerMaker, make_runner
+from attnprof.studies.listener import Listener
+from attnprof.studies.study import LimitsStudy
+from attnprof.studies.study_run import StudyRun, recorded
 from attnprof.units import format_duration
 
-# Of the time that a case gets: of a probe, where it is a search within another command and time is real.
-PROBE_SHARE = 1 / 6
+# Share of the case timeout that one probe may use, if a real device is searched inside another command.
+_PROBE_SHARE = 1 / 6
 
 
-def run_limits(
-    axes: Sequence[Axis],
-    strategies: Sequence[str],
-    settings: Settings,
-    runners: Sequence[Runner],
-    file: RecordFile,
-    listener: SearchListener,
-) -> Iterator[Threshold]:
-    """Yield the threshold of each strategy on each axis and device, as they come.
+class LimitsRun(StudyRun[LimitsStudy, Threshold]):
+    """The searches of `attnprof limits`; its results are thresholds. Probes that the file has are not run again."""
 
-    Probes that stand in `file` already are not run again.
+    unit = "searches"
 
-    Raises:
-        AttnprofError: a device is not here, has no end of its own and no budget is given; the file is from
-            another environment or other settings, or cannot be written.
-    """
-    yield from side_by_side(runners, lambda runner: _on_device(axes, strategies, settings, runner, file, listener))
+    def __init__(self, study: LimitsStudy, make_runner: RunnerMaker = make_runner) -> None:
+        super().__init__(study, make_runner)
+        self._found: list[Threshold] = []
 
+    @property
+    def total_count(self) -> int:
+        """The number of searches, on all devices."""
+        return len(self.study.axes) * len(self.study.strategies) * self.study.device_count
 
-def _on_device(
-    axes: Sequence[Axis],
-    strategies: Sequence[str],
-    settings: Settings,
-    runner: Runner,
-    file: RecordFile,
-    listener: SearchListener,
-) -> Iterator[Threshold]:
-    open_for(runner, settings, file)
-    search = Searching(runner, settings, listener, file)
-    for axis in axes:
-        for strategy in strategies:
-            yield search.find(axis, strategy)
+    @property
+    def done_count(self) -> int:
+        """The number of searches that are over."""
+        return len(self.results())
+
+    def results(self) -> list[Threshold]:
+        """Return the thresholds that were found."""
+        return sorted(self._found, key=lambda t: self.study.card_rank(t.record.card if t.record else None))
+
+    def _serve(self, runner: Runner, file: RecordFile, listener: Listener) -> None:
+        search = LimitSearch(runner, self.study.settings, listener, file)
+        for axis in self.study.axes:
+            for strategy in self.study.strategies:
+                self._found.append(search.find(axis, strategy))
 
 
-class Searching:
-    """Searches on one device, which is open.
+class LimitSearch:
+    """Searches for thresholds on one device, which is open.
 
-    Raises:
-        AttnprofError: on construction: nothing would end a search here.
-    """
-
-    def __init__(
-        self, runner: Runner, settings: Settings, listener: SearchListener, file: RecordFile | None = None
-    ) -> None:
-        """Args:
+    Args:
+        runner: of the device.
         settings: of every probe.
-        file: where probes are kept, and found instead of being run again.
-        """
+        listener: learns of every probe and every threshold.
+        file: keeps the probes; those that it has already are not run again.
+
+    Raises:
+        AttnprofError: nothing would end a search here: the device has no fixed memory size and there is no budget.
+    """
+
+    def __init__(self, runner: Runner, settings: Settings, listener: Listener, file: RecordFile | None = None) -> None:
         self._runner, self._settings, self._listener, self._file = runner, settings, listener, file
-        self._card = runner.environment.gpu if runner.source is Source.EMULATED else None
         records = tuple(file.records) if file else ()
-        self._known = {record.case: record for record in records if record.card == self._card}
+        self._known = {record.case: record for record in records if record.card == runner.card_name}
         self._capacity_bytes = _capacity_bytes(runner, settings)
 
     def find(self, axis: Axis, strategy: str, start: int | None = None) -> Threshold:
-        """The threshold of a strategy; `start` as in `find_threshold`."""
+        """Return the threshold of a strategy; `start` as in `find_threshold`."""
         threshold = find_threshold(axis, strategy, self._capacity_bytes, self._probe, self._untried, start)
         self._listener.found(threshold)
         return threshold
 
     def _probe(self, case: Case) -> Record:
         if case not in self._known:
-            self._listener.probing(case, self._card)
+            self._listener.probing(case, self._runner.card_name)
             result = self._runner.measure(case, settings=self._settings)
             self._known[case] = recorded(case, result, self._runner, self._settings)
             if self._file is not None:
@@ -95,28 +90,40 @@ class Searching:
         return self._known[case]
 
     def _untried(self, case: Case) -> str:
+        """Return why a case is not worth running; "" if it is."""
         if case.unsupported_reason:
             return case.unsupported_reason
         if case in self._known or self._runner.source is Source.EMULATED:
             return ""
-        seconds = self._seconds(case)
+        seconds = self._estimated_seconds(case)
         if seconds <= self._settings.timeout_seconds:
             return ""
         return f"{case.workload} would take about {format_duration(seconds)} (--timeout)"
 
-    def _seconds(self, case: Case) -> float:
-        """What a probe would take, roughly."""
+    def _estimated_seconds(self, case: Case) -> float:
         if not isinstance(case.workload, ModelWorkload):
             return estimated_seconds(case, self._runner.matmul_flops_per_second(case.workload.dtype), None)
-        # Of a model only what it took before is known; each image takes its time.
-        likes = [r for known, r in self._known.items() if replace(known.workload, batch=1) ==
-                 replace(case.workload, batch=1) and known.strategy == case.strategy]  # fmt: skip
-        paces = (sum(r.measurement.passes_seconds.values()) / r.case.workload.batch for r in likes)
+        # The cost of a model is known only from earlier runs of it; each image of the batch takes its time.
+        alike = [
+            record
+            for known, record in self._known.items()
+            if known.strategy == case.strategy and replace(known.workload, batch=1) == replace(case.workload, batch=1)
+        ]
+        paces = (sum(r.measurement.passes_seconds.values()) / r.case.workload.batch for r in alike)
         return case.workload.batch * min(paces, default=0.0)
 
 
+def probe_settings(runner: Runner, settings: Settings) -> Settings:
+    """Return the settings for a search inside another command.
+
+    A probe measures memory alone. On a real device, where time is real, it may take a share of a case's time.
+    """
+    share = 1 if runner.source is Source.EMULATED else _PROBE_SHARE
+    return replace(settings, memory_only=True, estimates=False, timeout_seconds=share * settings.timeout_seconds)
+
+
 def has_capacity(runner: Runner, settings: Settings) -> bool:
-    """Whether anything but time would end a search on this device, which is open."""
+    """Return whether memory would end a search on this device, which is open."""
     return bool(_sizes(runner, settings))
 
 
@@ -126,8 +133,10 @@ def _sizes(runner: Runner, settings: Settings) -> list[int]:
 
 
 def _capacity_bytes(runner: Runner, settings: Settings) -> int:
-    """What a case may take of the device, as near as it is known before."""
+    """Return the memory that a case may take of the device, as near as it is known before."""
     sizes = _sizes(runner, settings)
     if not sizes:
-        raise AttnprofError("limits: say up to where: --budget 2GB on this machine, or --gpu t4 for an emulated card")
+        raise AttnprofError(
+            "limits: a CPU needs an upper bound; pass --budget 2GB, or --gpu t4 to search on an emulated card"
+        )
     return max(1, min(sizes) - (runner.environment.context_bytes or 0))

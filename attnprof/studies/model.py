@@ -1,25 +1,25 @@
-"""Measuring a user's whole model, as it is and patched, and searching the largest batch of each that fits."""
+"""`attnprof model`: measures a user's whole model, unmodified and patched, and searches the largest batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from attnprof.cases.axis import Axis, Threshold
 from attnprof.cases.case import AS_IS
-from attnprof.cases.measurement import Outcome, Source
-from attnprof.cases.plan import Plan
+from attnprof.cases.measurement import Outcome
 from attnprof.cases.record import Record
 from attnprof.cases.record_file import RecordFile
 from attnprof.cases.workload import Workload
 from attnprof.errors import AttnprofError
 from attnprof.measure.runner import Runner
-from attnprof.studies.limits import PROBE_SHARE, Searching, has_capacity
-from attnprof.studies.listener import StudyListener
-from attnprof.studies.requests import ModelRequest
-from attnprof.studies.side_by_side import side_by_side
-from attnprof.studies.sweep import in_order, run_plan
-from attnprof.studies.unbounded import needs_without_end
+from attnprof.studies.devices import RunnerMaker, make_runner
+from attnprof.studies.limits import LimitSearch, has_capacity, probe_settings
+from attnprof.studies.listener import Listener
+from attnprof.studies.study import ModelStudy
+from attnprof.studies.study_run import StudyRun
+from attnprof.studies.sweep import measure_cases
+from attnprof.studies.unbounded import unbounded_needs
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,11 @@ class ModelProfile:
     """A model in one mode on one device.
 
     Attributes:
-        records: as it is first, then patched with each strategy.
-        needs: bytes that a strategy would take that is out of memory, on a card without an end.
-        largest_batches: by strategy, where they were looked for.
-        not_searched: why they were not.
+        workload: the model, its inputs and the mode.
+        records: the unmodified model's first, then one for each strategy.
+        needs: for strategies that ran out of memory, the bytes they would need.
+        largest_batches: the largest batch that fits, by strategy.
+        not_searched: why no batch was searched; "" if it was.
     """
 
     workload: Workload
@@ -41,21 +42,8 @@ class ModelProfile:
 
     @property
     def as_is(self) -> Record:
+        """The record of the unmodified model."""
         return self.records[0]
-
-
-def unfinished(plan: Plan, records: Iterable[Record], finished: Sequence[ModelProfile]) -> list[ModelProfile]:
-    """What an interrupted command knows of the rest: profiles of what was measured, no batch searched."""
-    done = {(profile.workload, profile.as_is.card) for profile in finished}
-    places = {case: place for place, case in enumerate(plan.cases)}
-    known: dict[tuple[Workload, str | None], list[Record]] = {}
-    for record in sorted((r for r in records if r.case in places), key=lambda r: places[r.case]):
-        known.setdefault((record.case.workload, record.card), []).append(record)
-    return [
-        ModelProfile(key[0], tuple(mine), not_searched="interrupted before")
-        for key, mine in known.items()
-        if key not in done and mine[0].case.strategy == AS_IS
-    ]
 
 
 class ModelError(AttnprofError):
@@ -64,48 +52,79 @@ class ModelError(AttnprofError):
     exit_code = 1
 
 
-def profile_model(
-    request: ModelRequest, plan: Plan, runners: Sequence[Runner], file: RecordFile, listener: StudyListener
-) -> Iterator[ModelProfile]:
-    """Yield a profile of each mode on each runner's device, as they come.
+class ModelRun(StudyRun[ModelStudy, ModelProfile]):
+    """The profiles of a model: one for each mode on each device."""
 
-    Raises:
-        ModelError: the model, as it is, fails for another reason than memory or time.
-        AttnprofError: a device is not here, the file is of another or cannot be written.
-    """
-    yield from side_by_side(runners, lambda runner: _on_device(request, plan, runner, file, listener))
+    unit = "profiles"
 
+    def __init__(self, study: ModelStudy, make_runner: RunnerMaker = make_runner) -> None:
+        super().__init__(study, make_runner)
+        self._complete: list[ModelProfile] = []
+        self._model_failed = False
+        self._workloads = tuple(dict.fromkeys(case.workload for case in study.plan.cases))
 
-def _on_device(
-    request: ModelRequest, plan: Plan, runner: Runner, file: RecordFile, listener: StudyListener
-) -> Iterator[ModelProfile]:
-    settings = request.settings()
-    records: list[Record] = []
-    for record in run_plan(plan, settings, [runner], file, listener):
-        failed = record.outcome in (Outcome.UNSUPPORTED, Outcome.CRASHED)
-        if record.case.strategy == AS_IS and failed:
-            raise ModelError(record.reason)
-        records.append(record)
-    for workload in dict.fromkeys(case.workload for case in plan.cases):
-        mine = tuple(record for record in in_order(records, plan, []) if record.case.workload == workload)
-        needs: Mapping[str, int] = {}
-        if runner.source is Source.EMULATED:
-            [card] = [card for card in request.cards() if str(card) == runner.environment.gpu]
-            needs = needs_without_end(mine, card, request.runner_of, settings)
-        searched, why_not = _largest_batches(request, workload, mine, runner, listener)
-        yield ModelProfile(workload, mine, needs, searched, why_not)
+    @property
+    def total_count(self) -> int:
+        """The number of profiles, on all devices."""
+        return len(self._workloads) * self.study.device_count
 
+    @property
+    def done_count(self) -> int:
+        """The number of profiles that are complete."""
+        return len(self._complete)
 
-def _largest_batches(
-    request: ModelRequest, workload: Workload, records: Sequence[Record], runner: Runner, listener: StudyListener
-) -> tuple[dict[str, Threshold], str]:
-    if not request.largest_batch:
-        return {}, "not asked for"
-    settings = request.settings()
-    share = 1 if runner.source is Source.EMULATED else PROBE_SHARE
-    within = replace(settings, memory_only=True, timeout_seconds=share * settings.timeout_seconds)
-    if not has_capacity(runner, within):
-        return {}, "this device has no end of its own: say up to where with --budget 8GB, or emulate a card with --gpu"
-    search, axis = Searching(runner, within, listener), Axis("batch", workload)
-    runs = [r for r in records if r.outcome in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY)]
-    return {r.case.strategy: search.find(axis, r.case.strategy, start=workload.batch) for r in runs}, ""
+    def results(self) -> list[ModelProfile]:
+        """Return the profiles: complete ones, and what an interrupted command measured of the others."""
+        found = [*self._complete, *self._incomplete()]
+        return sorted(found, key=lambda profile: self.study.card_rank(profile.as_is.card))
+
+    def _serve(self, runner: Runner, file: RecordFile, listener: Listener) -> None:
+        records: list[Record] = []
+        for record in measure_cases(self.study.plan, self.study.settings, runner, file, listener):
+            if record.case.strategy == AS_IS and record.outcome in (Outcome.UNSUPPORTED, Outcome.CRASHED):
+                self._model_failed = True
+                raise ModelError(record.reason)
+            records.append(record)
+        for workload in self._workloads:
+            mine = self._in_order(records, workload)
+            needs = unbounded_needs(mine, runner.card, self.study.settings, self._make_runner)
+            largest, why_not = self._largest_batches(mine, runner, listener)
+            self._complete.append(ModelProfile(workload, mine, needs, largest, why_not))
+
+    def _largest_batches(
+        self, records: Sequence[Record], runner: Runner, listener: Listener
+    ) -> tuple[dict[str, Threshold], str]:
+        """Search the largest batch of each strategy that ran; return them, or why there are none."""
+        if not self.study.largest_batch:
+            return {}, "not asked for"
+        settings = probe_settings(runner, self.study.settings)
+        if not has_capacity(runner, settings):
+            return {}, "this device has no fixed memory size; pass --budget 8GB, or --gpu to emulate a card"
+        search = LimitSearch(runner, settings, listener)
+        return {
+            record.case.strategy: search.find(
+                Axis("batch", record.case.workload), record.case.strategy, start=record.case.workload.batch
+            )
+            for record in records
+            if record.outcome in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY)
+        }, ""
+
+    def _incomplete(self) -> list[ModelProfile]:
+        """Return what an interrupted command knows beyond the complete profiles: records, and no batch searched."""
+        if self._model_failed:
+            return []
+        complete = {(profile.workload, profile.as_is.card) for profile in self._complete}
+        found = []
+        for card in dict.fromkeys(record.card for record in self.records):
+            mine = [record for record in self.records if record.card == card]
+            for workload in self._workloads:
+                records = self._in_order(mine, workload)
+                if (workload, card) not in complete and records and records[0].case.strategy == AS_IS:
+                    found.append(ModelProfile(workload, records, not_searched="interrupted before"))
+        return found
+
+    def _in_order(self, records: Sequence[Record], workload: Workload) -> tuple[Record, ...]:
+        """Return one device's records of a workload in the order of the plan."""
+        by_case = {record.case: record for record in records}
+        cases = (case for case in self.study.plan.cases if case.workload == workload)
+        return tuple(by_case[case] for case in cases if case in by_case)

@@ -1,10 +1,9 @@
-"""A sweep: the plan's cases on each device, each result a record on disk before that device's next begins."""
+"""A sweep: every case of a plan on each device. Each result is on disk before that device's next case begins."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterator
 
 from attnprof.cases.case import Case
 from attnprof.cases.measurement import Measurement, Outcome, Result, Source
@@ -13,36 +12,46 @@ from attnprof.cases.record import Record
 from attnprof.cases.record_file import RecordFile
 from attnprof.cases.settings import Settings
 from attnprof.measure.runner import Runner
-from attnprof.studies.listener import CaseListener
-from attnprof.studies.side_by_side import side_by_side
+from attnprof.studies.listener import Listener
+from attnprof.studies.study import SweepStudy
+from attnprof.studies.study_run import StudyRun, recorded
 
-_EMULATED_SECONDS = 0.05  # of a case: the mean of a sweep up to 256x256 on two cores
+_EMULATED_SECONDS = 0.05  # for one case: the mean of a sweep up to 256x256 on two cores
 
 
-def run_plan(
-    plan: Plan, settings: Settings, runners: Sequence[Runner], file: RecordFile, listener: CaseListener
+class SweepRun(StudyRun[SweepStudy, Record]):
+    """A sweep; its results are records, each card's in the order of the plan."""
+
+    @property
+    def total_count(self) -> int:
+        """The number of cases, on all devices."""
+        return len(self.study.plan.cases) * self.study.device_count
+
+    @property
+    def done_count(self) -> int:
+        """The number of cases that have a record."""
+        return len(self.results())
+
+    def results(self) -> list[Record]:
+        """Return the records of the plan's cases."""
+        places = {case: place for place, case in enumerate(self.study.plan.cases)}
+        mine = [record for record in self.records if record.case in places]
+        return sorted(mine, key=lambda record: (self.study.card_rank(record.card), places[record.case]))
+
+    def _serve(self, runner: Runner, file: RecordFile, listener: Listener) -> None:
+        for _ in measure_cases(self.study.plan, self.study.settings, runner, file, listener):
+            pass  # the file keeps it
+
+
+def measure_cases(
+    plan: Plan, settings: Settings, runner: Runner, file: RecordFile, listener: Listener
 ) -> Iterator[Record]:
-    """Yield the record of each case on each runner's device, as they come, those found in `file` first.
+    """Yield the record of each case on a device, which is open: first those in the file, then the others as they come.
 
     Raises:
-        AttnprofError: a device is not here, the file is from another environment or other settings, or
-            cannot be written.
+        AttnprofError: the measuring process cannot be started any more, or the file cannot be written.
     """
-    yield from side_by_side(runners, lambda runner: _on_device(plan, settings, runner, file, listener))
-
-
-def in_order(records: Iterable[Record], plan: Plan, cards: Sequence[str]) -> list[Record]:
-    """Each card's, in the order of the plan."""
-    places = {case: place for place, case in enumerate(plan.cases)}
-    ranks = {card: rank for rank, card in enumerate(cards)}
-    return sorted(records, key=lambda r: (ranks.get(r.card or "", 0), places[r.case]))
-
-
-def _on_device(
-    plan: Plan, settings: Settings, runner: Runner, file: RecordFile, listener: CaseListener
-) -> Iterator[Record]:
-    card = open_for(runner, settings, file)
-    emulated = runner.source is Source.EMULATED
+    card, emulated = runner.card_name, runner.source is Source.EMULATED
     wanted = set(plan.cases)
     known = {record.case: record for record in tuple(file.records) if record.case in wanted and record.card == card}
     yield from known.values()
@@ -52,7 +61,7 @@ def _on_device(
     listener.planned(len(known), estimates, card)
     out_of_memory = [r.case for r in known.values() if r.outcome is Outcome.OUT_OF_MEMORY and not r.implied_by]
     for case in missing:
-        # Emulated, a refusal costs nothing: each has its own.
+        # On an emulated card a failing case is cheap, so it is run and its failure is not inferred.
         smaller = next((other for other in out_of_memory if other.implies_out_of_memory(case) and not emulated), None)
         if case.unsupported_reason:
             result = Result(Outcome.UNSUPPORTED, case.unsupported_reason, Measurement())
@@ -67,29 +76,6 @@ def _on_device(
         file.append(record)
         listener.ended(record)
         yield record
-
-
-def open_for(runner: Runner, settings: Settings, file: RecordFile) -> str | None:
-    """Open its device, and refuse a file of another; the card, if it is an emulated one."""
-    runner.open()
-    card = runner.environment.gpu if runner.source is Source.EMULATED else None
-    file.require_same(runner.environment, settings.to_json(), card=card)
-    return card
-
-
-def recorded(case: Case, result: Result, runner: Runner, settings: Settings, *, implied_by: str = "") -> Record:
-    """A result with where and how it came to be, now."""
-    return Record(
-        case=case,
-        outcome=result.outcome,
-        reason=result.reason,
-        implied_by=implied_by,
-        measurement=result.measurement,
-        environment=runner.environment,
-        settings=settings.to_json(),
-        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        source=runner.source,
-    )
 
 
 def _estimate(case: Case, rate: float | None, settings: Settings) -> float:

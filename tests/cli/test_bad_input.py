@@ -27,7 +27,7 @@ SMALL = [
         (["--budget", "12 cows"], "'12 cows' is not a memory size"),
         (["--device", "tpu"], "device 'tpu' is not known: use auto, cpu, cuda or cuda:0"),
         (["--format", "xml"], "format: 'xml' is not one of table"),
-        (["--resume"], "--resume continues a file: name it with --out"),
+        (["--resume"], "--resume continues a file; name it with --out"),
         (["--timeout", "-1"], "timeout: -1 is not a positive number of seconds"),
         (["--seed", "x"], "--seed"),
         (["--sed", "1"], "--sed"),
@@ -51,7 +51,7 @@ def test_bad_input_is_one_clear_line(arguments, message):
 def test_limits_without_an_end_are_refused():
     done = attnprof_here("limits")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "say up to where" in done.stderr
+    assert "pass --budget 2GB" in done.stderr
 
 
 def test_an_existing_file_is_kept(tmp_path):

@@ -16,7 +16,7 @@ from attnprof.cases.workload import Workload
 from attnprof.errors import AttnprofError
 from attnprof.report.limits import limits_page
 from attnprof.studies.bracketing import Search, find_threshold
-from attnprof.studies.requests import LimitsRequest
+from attnprof.studies.requests import limits_study
 
 
 def run(search, load, capacity):
@@ -190,12 +190,12 @@ def test_csv_has_the_promised_columns_first():
 )
 def test_bad_input(options, message):
     with pytest.raises(AttnprofError, match=message):
-        LimitsRequest(**options).axes()
+        limits_study(**options)
 
 
 def test_axes_are_what_does_not_vary():
-    axes = LimitsRequest(gpu="t4", vary="batch", hw="32,64x128", mode="train", aspect="16:9").axes()
+    axes = limits_study(gpu="t4", vary="batch", hw="32,64x128", mode="train", aspect="16:9").axes
     assert [(a.base.height, a.base.width, a.base.mode) for a in axes] == [(32, 32, "train"), (64, 128, "train")]
-    [channels] = LimitsRequest(gpu="t4", vary="channels", mode="forward", step=12).axes()
+    [channels] = limits_study(gpu="t4", vary="channels", mode="forward", step=12).axes
     assert channels.step == 24
-    assert [a.step for a in LimitsRequest(budget="1GB").axes()] == [8, 8]
+    assert [a.step for a in limits_study(budget="1GB").axes] == [8, 8]

@@ -22,7 +22,7 @@ from attnprof.measure.worker.devices.cpu import CpuDevice
 from attnprof.measure.worker.model_step import ModelStep
 from attnprof.measure.worker.user_model import UserModelError, blamed, load_model
 from attnprof.report.model import rolled_up, within
-from attnprof.studies.requests import ModelRequest
+from attnprof.studies.requests import model_study
 
 
 @pytest.fixture
@@ -194,11 +194,11 @@ def test_inputs_are_shapes_of_one_batch():
 )
 def test_a_request_that_means_nothing_is_told_before_anything_runs(net, options, message):
     with pytest.raises(AttnprofError, match=message):
-        ModelRequest(**{"target": "net.py:Net", "input": ("8,1000",), **options}).plan()
+        model_study(**{"target": "net.py:Net", "input": ("8,1000",), **options})
 
 
 def test_a_plan_has_the_model_as_it_is_first(net):
-    plan = ModelRequest(target="net.py:Net", input=("8,1000",), strategy="chunked,as-is", mode="forward,train").plan()
+    plan = model_study("net.py:Net", input=("8,1000",), strategy="chunked,as-is", mode="forward,train").plan
     assert [(c.workload.mode, c.strategy) for c in plan.cases] == [
         ("forward", "as-is"), ("forward", "chunked"), ("train", "as-is"), ("train", "chunked"),
     ]  # fmt: skip
@@ -206,7 +206,7 @@ def test_a_plan_has_the_model_as_it_is_first(net):
     again = [Case.from_json(json.loads(json.dumps(case.to_json()))) for case in plan.cases]
     assert again == list(plan.cases)
     net.write_text(NET + "\n")
-    assert ModelRequest(target="net.py:Net", input=("8,1000",)).plan().cases[0].workload not in [
+    assert model_study("net.py:Net", input="8,1000").plan.cases[0].workload not in [
         case.workload for case in plan.cases
     ]
 

@@ -14,14 +14,16 @@ from support.samples import MIB, emulated, record
 from attnprof.attention import BLOCKS, COMPONENTS, block_form
 from attnprof.cases.capacity import Capacity
 from attnprof.cases.measurement import Outcome
+from attnprof.cases.parsing import parse_margin
 from attnprof.cases.record_file import RecordFile
 from attnprof.errors import AttnprofError
 from attnprof.report.recommend import recommend_page
-from attnprof.studies.recommend.answer import Nearest, Recommendation, fitting_approximations
+from attnprof.studies.recommend.capacity import capacity_with_margin
 from attnprof.studies.recommend.from_file import recommend_from_file
 from attnprof.studies.recommend.ranking import rank
+from attnprof.studies.recommend.recommendation import Nearest, Recommendation, fitting_approximations
 from attnprof.studies.recommend.snippet import snippet
-from attnprof.studies.requests import RecommendRequest
+from attnprof.studies.requests import recommend_study
 
 ROOMY = Capacity(1000 * MIB, 100 * MIB)
 
@@ -114,25 +116,25 @@ def test_nothing_fits():
         ({"hw": "32,64"}, "one value each of hw"),
         ({"mode": "forward,train"}, "one value each of hw"),
         ({"gpu": "t4,l4"}, "answers for one card"),
-        ({"margin": "100%"}, "is not below 100%"),
+        ({"margin": "100%"}, "is neither below 100%"),
         ({"margin": "much"}, "write 10% or 1GiB"),
     ],
 )
 def test_bad_input(options, message):
     with pytest.raises(AttnprofError, match=message):
-        RecommendRequest(**options).plan()
+        recommend_study(**options)
 
 
 def test_the_margin_is_a_share_or_a_size():
-    assert RecommendRequest(margin="25%").capacity(1000).usable_bytes == 750
-    assert RecommendRequest(margin="1KiB").capacity(2048).usable_bytes == 1024
-    assert RecommendRequest(margin="0").capacity(1000).usable_bytes == 1000
+    assert capacity_with_margin(1000, parse_margin("25%")).usable_bytes == 750
+    assert capacity_with_margin(2048, parse_margin("1KiB")).usable_bytes == 1024
+    assert capacity_with_margin(1000, parse_margin("0")).usable_bytes == 1000
     with pytest.raises(AttnprofError, match="leaves nothing"):
-        RecommendRequest(margin="1GiB").capacity(1000)
+        capacity_with_margin(1000, parse_margin("1GiB"))
 
 
 def test_lower_precision_is_no_candidate_for_half_precision():
-    strategies = {case.strategy for case in RecommendRequest(dtype="fp16").plan().cases}
+    strategies = {case.strategy for case in recommend_study(dtype="fp16").plan.cases}
     assert "chunked" in strategies
     assert not any(case.endswith(("fp16", "amp")) for case in strategies)
 
@@ -256,8 +258,7 @@ def test_from_a_file_of_several_devices_and_sizes(tmp_path):
             file.append(one)
 
     def ask(**options):
-        request = RecommendRequest(mode="forward", **options)
-        return recommend_from_file(request, request.plan(), path)
+        return recommend_from_file(recommend_study(mode="forward", **options), path)
 
     found = ask(device="cpu", budget="1000MiB")
     assert found.ranking.pick.strategy == "chunked"
@@ -270,9 +271,9 @@ def test_from_a_file_of_several_devices_and_sizes(tmp_path):
     assert why(on_card.ranking)["naive"].startswith("out of memory")
     assert ask(device="cpu", budget="100MiB", strategy="naive").ranking.pick is None
     for options, message in [
-        ({}, "of several devices: say --device cpu or --gpu t4"),
+        ({}, "of several devices: choose one with --device cpu or --gpu t4"),
         ({"gpu": "t4", "budget": "24GiB"}, "recorded within 16.0 GiB, and what was out of memory there may fit"),
-        ({"device": "cpu"}, "say how much with --budget 12GB"),
+        ({"device": "cpu"}, "come from a CPU, whose memory is not fixed; pass --budget 12GB"),
         ({"hw": "48"}, r"has no record of 1x128x48x48 fp32 forward \(it has 1x128x64x64 fp32 forward on cpu"),
     ]:
         with pytest.raises(AttnprofError, match=message):

@@ -1,17 +1,19 @@
-"""The pipeline with a runner that answers from a script."""
+"""A sweep with a runner that answers from a script."""
 
 from dataclasses import replace
 
 import pytest
-from support.fakes import ScriptedCard, ScriptedRunner, SilentListener
+from support.fakes import NotingListener, ScriptedCard, ScriptedRunner, handing_out
 from support.samples import ENVIRONMENT
 
+from attnprof.cases.cards import parse_cards
 from attnprof.cases.measurement import Outcome, Source
 from attnprof.cases.plan import make_plan
-from attnprof.cases.record_file import RecordFile, read_records
+from attnprof.cases.record_file import read_records
 from attnprof.cases.settings import Settings
 from attnprof.errors import AttnprofError
-from attnprof.studies.sweep import in_order, run_plan
+from attnprof.studies.study import SweepStudy
+from attnprof.studies.sweep import SweepRun
 
 
 def plan(**change):
@@ -22,11 +24,18 @@ def plan(**change):
     return make_plan(**{**options, **change})
 
 
-def run(runners, path, resume=False, settings=Settings(), **change):  # noqa: B008
+def prepared(runners, path, resume=False, settings=Settings(), **change):  # noqa: B008
     runners = runners if isinstance(runners, list) else [runners]
-    listener = SilentListener()
-    with RecordFile(path, resume=resume) as file:
-        return list(run_plan(plan(**change), settings, runners, file, listener)), listener
+    names = [runner.card_name for runner in runners if runner.card_name]
+    cards = tuple(parse_cards(",".join(names))) if names else ()
+    study = SweepStudy(settings=settings, cards=cards, path=path, resume=resume, plan=plan(**change))
+    return SweepRun(study, handing_out(*runners))
+
+
+def run(runners, path, **options):
+    sweep, listener = prepared(runners, path, **options), NotingListener()
+    sweep.carry_out(listener)
+    return sweep.results(), listener
 
 
 def test_larger_cases_of_a_series_are_implied_and_not_run(tmp_path):
@@ -58,6 +67,23 @@ def test_resume_runs_what_is_missing_and_keeps_the_rest(tmp_path):
     assert again.ran == []
 
 
+def test_what_an_interrupted_sweep_has_is_what_the_file_has(tmp_path):
+    sweep = prepared(ScriptedRunner(interrupt_after=5), tmp_path / "r.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        sweep.carry_out(NotingListener())
+    assert (sweep.done_count, sweep.total_count) == (5, 12)
+    assert {r.case for r in sweep.results()} == {r.case for r in read_records(tmp_path / "r.jsonl")}
+
+
+def test_records_of_another_environment_are_not_shown(tmp_path):
+    path = tmp_path / "r.jsonl"
+    run(ScriptedRunner(), path)
+    other = prepared(ScriptedRunner(environment=replace(ENVIRONMENT, torch="3")), path, resume=True)
+    with pytest.raises(AttnprofError, match="torch"):
+        other.carry_out(NotingListener())
+    assert other.results() == []
+
+
 def test_resume_in_another_environment_is_refused(tmp_path):
     path = tmp_path / "r.jsonl"
     run(ScriptedRunner(), path)
@@ -86,9 +112,8 @@ def test_cards_are_served_side_by_side_and_told_apart(tmp_path):
     cards = [ScriptedCard("t4", limit=64), ScriptedCard("l4"), ScriptedCard("a100")]
     records, _ = run(cards, path)
     assert len(records) == len(read_records(path)) == 3 * len(plan().cases)
-    ordered = in_order(records, plan(), ["t4", "l4", "a100"])
-    assert [r.card for r in ordered] == ["t4"] * 12 + ["l4"] * 12 + ["a100"] * 12
-    assert [r.case for r in ordered[:12]] == list(plan().cases)
+    assert [r.card for r in records] == ["t4"] * 12 + ["l4"] * 12 + ["a100"] * 12
+    assert [r.case for r in records[:12]] == list(plan().cases)
     assert {r.source for r in records} == {Source.EMULATED}
     assert all(r.measurement.matmul_flops_per_second is None for r in records)
 

@@ -1,8 +1,9 @@
-"""A runner that answers from a script, and a listener that shows nothing."""
+"""A runner that answers from a script, and a listener that notes what is planned."""
 
 import dataclasses
 
 from attnprof.cases.measurement import Measurement, Outcome, Result, Source
+from attnprof.studies.listener import Listener
 from support.samples import ENVIRONMENT, measurement
 
 
@@ -10,6 +11,7 @@ class ScriptedRunner:
     """Runs out of memory from a given number of positions on, for `naive` alone."""
 
     source = Source.MEASURED
+    card = None
 
     def __init__(self, limit=10**9, environment=ENVIRONMENT, interrupt_after=None):
         self.limit, self.environment, self.interrupt_after = limit, environment, interrupt_after
@@ -31,7 +33,11 @@ class ScriptedRunner:
     def matmul_flops_per_second(self, dtype):
         return 1e11
 
-    def measure(self, case, enter):
+    @property
+    def card_name(self):
+        return self.environment.gpu
+
+    def measure(self, case, enter=None, settings=None):
         if self.interrupt_after is not None and len(self.ran) >= self.interrupt_after:
             raise KeyboardInterrupt
         self.ran.append(case)
@@ -52,17 +58,14 @@ class ScriptedCard(ScriptedRunner):
         raise AssertionError("nothing is computed on an emulated card")
 
 
-class SilentListener:
-    """Notes what was planned; the rest is not shown."""
+class NotingListener(Listener):
+    """Notes what was planned; shows nothing."""
 
     def planned(self, done, estimates, card):
         self.done, self.estimates = done, estimates
 
-    def started(self, case, card):
-        pass
 
-    def entered(self, phase):
-        pass
-
-    def ended(self, record):
-        pass
+def handing_out(*runners):
+    """Return a function that hands these runners to a study, one after the other, in place of real ones."""
+    left = list(runners)
+    return lambda settings, card, tell: left.pop(0)
