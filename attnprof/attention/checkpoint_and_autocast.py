@@ -16,7 +16,7 @@ AttentionOutput = tuple[Tensor, Tensor | None]
 
 
 def run_attention(strategy: Strategy, attend: Callable[[Tensor], AttentionOutput], x: Tensor) -> AttentionOutput:
-    """Run a block's computation, checkpointed and under autocast if the strategy says so.
+    """Run a block's computation, checkpointed or under autocast if its strategy contains that.
 
     Args:
         strategy: decides on checkpoint and autocast.

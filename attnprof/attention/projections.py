@@ -129,7 +129,7 @@ class Projections:
         return self.parts.output is None and self.parts.gamma is not None and self.parts.skips
 
     def residual(self, attended: Tensor, *, as_written: bool = False) -> Tensor:
-        """Compute `gamma * output(attended) + x`, or the attention term alone if the block does not add x.
+        """Compute `gamma * output(attended) + x`, or only the attention term if the block does not add x.
 
         Args:
             attended: (B, D, N), or (B, D, H, W) in any layout.

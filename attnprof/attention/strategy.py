@@ -24,7 +24,7 @@ class StrategyError(ValueError):
 
 @dataclass(frozen=True)
 class Component:
-    """One part of a strategy's spelling.
+    """A strategy or modifier that can be a part of a strategy's spelling.
 
     Attributes:
         name: the spelling, without arguments.
@@ -39,7 +39,7 @@ class Component:
         defaults: the values of absent arguments that have a fixed one.
         implementation: `module:function` under `attnprof.attention.strategies` (attentions only).
         has_map: whether the N x N attention map exists and can be returned.
-        approximation: what differs from the plain block in the workload's dtype; "" if exact.
+        approximation: the difference from the plain block in the workload's dtype; "" if exact.
         any_keys: whether it can attend to pooled keys (attentions only).
     """
 
@@ -263,7 +263,7 @@ class Strategy:
 
     @property
     def approximation(self) -> str:
-        """What differs from the plain block in the workload's dtype; "" if exact."""
+        """The differences from the plain block in the workload's dtype; "" if exact."""
         return ", ".join(p.component.approximation for p in self.parts if p.component.approximation)
 
     @property

@@ -16,7 +16,7 @@ from attnprof.patching.swaps import Swap, restore, swap_for_own_block, swap_for_
 
 
 class PatchError(ValueError):
-    """A model cannot be patched, or nothing in it was patched although something had to be; the message says why."""
+    """A model cannot be patched, or `strict` was set and nothing was patched; the message contains the reason."""
 
 
 def patch(model: nn.Module, strategy: str = "sdpa-pad", *, prove: bool = True, strict: bool = False) -> PatchReport:

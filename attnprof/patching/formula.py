@@ -1,4 +1,4 @@
-"""What a user's block computes, as a formula of its own parts."""
+"""The formula of a user's block: what it computes, in terms of its own parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FUNCTIONS: dict[str, Projection] = {"max_pool2d(2)": partial(F.max_pool2d, kern
 
 @dataclass(frozen=True)
 class Link:
-    """One operation that is applied to a map.
+    """An operation that is applied to a map.
 
     Attributes:
         path: the path of a module, seen from the block (`phi.0`); or of a parameter of C elements, which multiplies
@@ -35,7 +35,7 @@ class Link:
     def find_in(self, block: nn.Module) -> Projection:
         """Return the operation, with the parameters of this block.
 
-        It is the module itself if that takes a map, so that strategies can tell a plain convolution.
+        It is the module itself if that takes a map, so that strategies can recognise a plain convolution.
         """
         if self.path in _FUNCTIONS:
             return _FUNCTIONS[self.path]

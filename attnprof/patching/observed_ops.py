@@ -1,4 +1,4 @@
-"""What a forward does, observed operation by operation."""
+"""The operations of a forward, observed one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What patching changed and what it left alone, in words."""
+"""The report of `patch`: what it changed and what it left alone, in words."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class LeftAlone:
 
 @dataclass(frozen=True)
 class PatchReport:
-    """What `patch` did; `str()` gives it as a few lines of 80 columns.
+    """A report of what `patch` did; `str()` returns it as lines of at most 80 columns.
 
     Attributes:
         strategy: the strategy's canonical spelling.

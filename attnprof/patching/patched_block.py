@@ -22,7 +22,7 @@ from attnprof.patching.signature import ForwardSignature, ReturnForm, forward_si
 
 @dataclass(frozen=True)
 class PatchSpec:
-    """Everything that a patched class knows beyond the user's own.
+    """The facts that a patched class knows beyond the user's own.
 
     Attributes:
         formula: what the block computes.

@@ -1,6 +1,6 @@
-"""What a user's block computes, found by running it.
+"""The recognition of a user's block: what it computes is found by running it.
 
-A block is known by what it computes, and not by its names. Its 1x1 convolutions say what it could be (`anatomy`). Then
+A block is known by what it computes, and not by its names. Its 1x1 convolutions show what it could be (`anatomy`). Then
 it runs on a small random map, with random parameters in place of its own (`rehearsal`), because gamma is zero in a new
 block and would hide everything. It is compared with each formula that it could be (`comparison`): output, gradients,
 buffers and the returned map must agree, in training and in evaluation mode. After that, the patched form must agree
@@ -70,10 +70,10 @@ def recognise(anatomy: Anatomy) -> RecognisedBlock:
 
 
 def recognise_by_names(anatomy: Anatomy) -> RecognisedBlock:
-    """Recognise a block by the names of its parts alone, without a proof.
+    """Recognise a block by the names of its parts only, without a proof.
 
     Raises:
-        NotRecognisedError: the names do not say what it computes, or it does not return what such a block returns.
+        NotRecognisedError: the names do not suggest a formula, or it does not return what such a block returns.
     """
     signature = _signature_of(anatomy)
     formula = anatomy.formula_by_names()

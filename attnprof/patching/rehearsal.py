@@ -86,7 +86,7 @@ class Rehearsal:
         self._rng = _RandomState(next(block.parameters()).device)
 
     def __enter__(self) -> Rehearsal:
-        """Begin."""
+        """Return the rehearsal; nothing is replaced yet."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""How a user's block is called, and the form of what it returns."""
+"""The arguments of a user's block, and the form of what it returns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class NotOneMapError(Exception):
-    """A block is not called with one map, or does not return one; the message says what it does instead."""
+    """A block is not called with one map, or does not return one; the message contains what it does instead."""
 
 
 @dataclass(frozen=True)

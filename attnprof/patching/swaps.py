@@ -1,4 +1,4 @@
-"""What becomes of one block: decided on the block as it is, and carried out later.
+"""The swap of one block: it is decided on the block as it is, and carried out later.
 
 The only attribute that patching adds to a block is `_strategy_before_patch`, on attnprof's own blocks, for `unpatch`.
 """
@@ -49,7 +49,7 @@ def swap_for_users_block(path: str, anatomy: Anatomy, strategy: Strategy, prove:
         prove: whether to run the block; False goes by the names of its parts.
 
     Raises:
-        NotRecognisedError: the block stays as it is; the message says why.
+        NotRecognisedError: the block stays as it is; the message contains the reason.
     """
     block = anatomy.block
     if prove:
@@ -74,7 +74,7 @@ def swap_for_own_block(path: str, block: AttentionBlock, strategy: Strategy, pro
         prove: whether to compare the two strategies.
 
     Raises:
-        NotRecognisedError: the block stays as it is; the message says why.
+        NotRecognisedError: the block stays as it is; the message contains the reason.
     """
     former: Strategy = vars(block).get(_FORMER, block.strategy)
     if former.approximation and former.definition() != strategy.definition():

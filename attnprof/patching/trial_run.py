@@ -32,7 +32,7 @@ _SIZES = ((6, 5), (8, 6), (16, 12))
 
 @dataclass(frozen=True, eq=False)
 class TrialRun:
-    """What a block did on a small random map, at the first size that it accepts.
+    """The outcome of running a block on a small random map, at the first size that it accepts.
 
     Attributes:
         rehearsal: the block on its stand-in parameters.

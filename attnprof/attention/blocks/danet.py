@@ -16,7 +16,7 @@ from attnprof.attention.strategy import Strategy
 
 
 class ChannelAttention2d(nn.Module):
-    """DANet's attention over channels (Fu et al. 2018, arXiv:1809.02983, section 3.3): C x C weights, none of N x N.
+    """The channel attention of DANet (Fu et al. 2018, arXiv:1809.02983, section 3.3): C x C weights, none of N x N.
 
         S = X X^T, with X the input as (C, N)
         out = gamma * softmax(max(S) - S) X + x

@@ -14,7 +14,7 @@ from attnprof.attention.strategy import Strategy
 
 
 class SelfAttention2d(AttentionBlock):
-    """SAGAN's self-attention over all positions of a feature map (Zhang et al. 2018, arXiv:1805.08318).
+    """The self-attention of SAGAN over all positions of a feature map (Zhang et al. 2018, arXiv:1805.08318).
 
         out = gamma * value(x) softmax(query(x)^T key(x))^T + x
 

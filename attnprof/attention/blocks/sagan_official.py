@@ -14,7 +14,7 @@ from attnprof.attention.strategy import Strategy
 
 
 class SaganOfficialAttention2d(AttentionBlock):
-    """SAGAN's own block: keys and values come from a map of half the height and width.
+    """The block of SAGAN's own code: keys and values come from a map of half the height and width.
 
         out = gamma * o(pool(g(x)) softmax(theta(x)^T pool(phi(x)))^T) + x
 

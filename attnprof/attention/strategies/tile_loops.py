@@ -13,7 +13,7 @@ _LOG2_E = math.log2(math.e)  # exp2 is four times faster than exp on the CPU, an
 
 
 class _Buffer:
-    """One allocation that serves every tile of a pass, including the smaller ones at the edges.
+    """An allocation that serves every tile of a pass, including the smaller ones at the edges.
 
     For half-precision operands the products are in that precision and the softmax is in float32. Then there are two
     allocations: `operand`, which products read and write, and `exact`, which the softmax works on.

@@ -1,4 +1,4 @@
-"""What was found in one process of the program, and its form as JSON, in which it leaves that process."""
+"""The findings in one process of the program, and the JSON form in which they leave that process."""
 
 from __future__ import annotations
 

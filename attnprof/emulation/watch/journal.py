@@ -23,7 +23,7 @@ class _Journal(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Journal:
-    """What was noted since the process began, or since the last `clear`.
+    """The notes since the process began, or since the last `clear`.
 
     Attributes:
         read_backs: copies from the device to the host.

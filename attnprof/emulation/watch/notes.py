@@ -9,7 +9,7 @@ _MOST = 20
 
 
 class Notes:
-    """Lines of text: each only once, and no more than fit on a screen."""
+    """A list of lines: each only once, and no more than fit on a screen."""
 
     def __init__(self) -> None:
         self._lines: dict[str, None] = {}

@@ -14,7 +14,7 @@ from .source_lines import Place, innermost, line_of, places_of
 
 
 class ReadBacks:
-    """Copies from the card to the host, counted by line from `listen` on.
+    """The copies from the card to the host, counted by line from `listen` on.
 
     Args:
         notes: for errors of the listening itself.

@@ -226,7 +226,7 @@ class Watcher:
 
 @contextlib.contextmanager
 def _without_interruption() -> Iterator[None]:
-    """Ignore Ctrl-C within; in any other thread than the main one, which alone may set that, do nothing."""
+    """Ignore Ctrl-C within; do nothing in another thread than the main one, which cannot set that."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
