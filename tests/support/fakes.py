@@ -2,9 +2,11 @@
 
 import dataclasses
 
-from attnprof.cases.measurement import Measurement, Outcome, Result, Source
+from attnprof.cases.cards import parse_cards
+from attnprof.cases.measurement import Measurement, Memory, Outcome, Result, Source
+from attnprof.cases.workload import ModelWorkload
 from attnprof.studies.listener import Listener
-from support.samples import ENVIRONMENT, measurement
+from support.samples import ENVIRONMENT, MIB, measurement
 
 
 class ScriptedRunner:
@@ -41,6 +43,9 @@ class ScriptedRunner:
         if self.interrupt_after is not None and len(self.ran) >= self.interrupt_after:
             raise KeyboardInterrupt
         self.ran.append(case)
+        return self.result(case)
+
+    def result(self, case):
         if case.strategy == "naive" and case.workload.positions >= self.limit:
             return Result(Outcome.OUT_OF_MEMORY, "too much", Measurement())
         return Result(Outcome.COMPLETED, "", measurement())
@@ -56,6 +61,29 @@ class ScriptedCard(ScriptedRunner):
 
     def matmul_flops_per_second(self, dtype):
         raise AssertionError("nothing is computed on an emulated card")
+
+
+class SizedCard(ScriptedCard):
+    """A card on which each case takes a known memory: B N^2 / 1024 MiB for `naive` and `as-is`, B N for the others.
+
+    For a model, N is 64.
+    """
+
+    def __init__(self, spelling, total_mib=1000, **options):
+        super().__init__(spelling, **options)
+        [self.card] = parse_cards(spelling)
+        self.total_mib = total_mib
+        self.environment = dataclasses.replace(
+            self.environment, total_memory_bytes=total_mib * MIB, context_bytes=0, device_name="Card"
+        )
+
+    def result(self, case):
+        positions = 64 if isinstance(case.workload, ModelWorkload) else case.workload.positions
+        mib = case.workload.batch * (positions**2 // 1024 if case.strategy in ("naive", "as-is") else positions)
+        if mib > self.total_mib:
+            return Result(Outcome.OUT_OF_MEMORY, "CUDA out of memory", Measurement())
+        peak = mib * MIB
+        return Result(Outcome.COMPLETED, "", Measurement(memory=Memory(0, peak, 0, peak, peak, peak, peak, 0)))
 
 
 class NotingListener(Listener):
