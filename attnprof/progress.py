@@ -140,7 +140,7 @@ class CaseProgress(StudyProgress):
             self._done_count += 1
             self._bar.update(self._task, advance=self._estimates.get(record.case, 0.0), count=self._count())
             reason = f" ({record.reason})" if record.reason else ""
-            ended = f"{record.case}: {record.outcome.value.replace('_', ' ')}{reason}"
+            ended = f"{record.case}: {record.outcome.words}{reason}"
             self._print_line(f"[{self._count()}] {_on(record.card, ended)}")
 
 

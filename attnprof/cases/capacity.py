@@ -26,6 +26,16 @@ class Capacity:
         return max(0, self.total_bytes - self.margin_bytes)
 
 
+def memory_limit_bytes(budget_bytes: int | None, device_bytes: int | None) -> int | None:
+    """Return the budget or the device's memory, whichever is less; None if neither is known.
+
+    Args:
+        budget_bytes: the memory that the user allows (`--budget`); None without one.
+        device_bytes: the memory of the device; None for a CPU, which has none of its own.
+    """
+    return min((size for size in (budget_bytes, device_bytes) if size is not None), default=None)
+
+
 def need_bytes(memory: Memory) -> int:
     """Return the bytes that a case takes of a device: on CUDA whole segments, and what is outside of the allocator."""
     return (memory.peak_reserved_bytes or memory.peak_allocated_bytes) + (memory.context_bytes or 0)

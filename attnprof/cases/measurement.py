@@ -20,6 +20,11 @@ class Outcome(str, Enum):
     TIMED_OUT = "timed_out"
     CRASHED = "crashed"
 
+    @property
+    def words(self) -> str:
+        """The outcome as people read it: `out of memory`."""
+        return self.value.replace("_", " ")
+
 
 class Source(str, Enum):
     """The source of a record's numbers: a device of this machine, or a card that is not there."""

@@ -30,7 +30,10 @@ _COLUMNS = (
     Column("what it is", folds=True),
     Column("from", folds=True),
 )
-_LEGEND = "E: channels of query and key (--reduction)   D: of value   keys: of N = H * W"
+_LEGEND = (
+    "C: input channels. E: channels of queries and keys (--reduction). D: channels of values. keys: how many there "
+    "are, with N = H * W."
+)
 
 
 def blocks_page(forms: Sequence[BlockForm]) -> Page:

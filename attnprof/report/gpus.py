@@ -51,8 +51,9 @@ _COLUMNS = (
     Column("where", folds=True),
 )
 _LEGENDS = (
-    "cc: compute capability   fp32, fp16: peak TFLOPS, fp16 on tensor cores",
-    "memory: the least that drivers report   context: what CUDA takes of it (--context)",
+    "cc: compute capability. memory: the least that drivers report. context: an allowance for the part of it that "
+    "CUDA itself takes (--context).",
+    "fp32, fp16: peak TFLOPS by the data sheet; fp16 on tensor cores.",
 )
 
 

@@ -11,14 +11,17 @@ from attnprof.cases.workload import Workload
 from attnprof.report.grid import Column, Grid, Row
 from attnprof.report.page import Field, Kind, Page, Paragraph, Section, names_of, paragraphs, rows_of
 from attnprof.report.provenance import place_text
-from attnprof.report.remarks import OUTCOME_WORDS, another_attention_remarks
+from attnprof.report.remarks import another_attention_remarks, outcome_text
 from attnprof.units import format_bytes
 
-_LEGEND = "* largest of the exact   ~ approximate   memory ~ size^p: {what}"
+_LEGEND = (
+    "* marks the largest of the exact strategies; ~ an approximate strategy. p: peak memory grows with {what} to the "
+    "power of p."
+)
 _AMOUNTS = {"hw": "N = H * W", "batch": "the batch", "channels": "the channels"}
 _COLUMNS = (
     Column("strategy", folds=True), Column("largest", right=True), Column("peak", right=True),
-    Column("stopped at", right=True), Column("p", right=True), Column("probes", right=True),
+    Column("fails at", right=True), Column("p", right=True), Column("probes", right=True),
 )  # fmt: skip
 
 
@@ -98,7 +101,7 @@ def _where(threshold: Threshold) -> str:
 
 
 def _fixed(axis: Axis) -> str:
-    """The workload with a letter for what varies: `1x128xHxW fp32 train`."""
+    """Return the workload with a letter for what varies: `1x128xHxW fp32 train`."""
     w: Workload = axis.base
     names = {"hw": ("H", "W"), "batch": ("B",), "channels": ("C",)}[axis.vary]
     batch = "B" if "B" in names else str(w.batch)
@@ -118,7 +121,7 @@ def _row(threshold: Threshold, best: Threshold | None) -> Row:
     winner = threshold is best
     stopped = ""
     if threshold.smallest_failed is not None and threshold.failure is not None:
-        stopped = f"{axis.text(threshold.smallest_failed)} {OUTCOME_WORDS[threshold.failure]}"
+        stopped = f"{axis.text(threshold.smallest_failed)} {outcome_text(threshold.failure)}"
     closed = threshold.closed
     cells = (
         f"~{threshold.strategy}" if approximate else threshold.strategy,
@@ -136,10 +139,10 @@ def _legend(thresholds: Sequence[Threshold]) -> str:
 
 
 def _remarks(thresholds: Sequence[Threshold]) -> list[str]:
-    """What computes something else; why a search ended, where that is not out of memory, each reason once."""
-    told: dict[str, list[str]] = {}
+    """Return which strategies compute another function, and why searches ended other than out of memory."""
+    reasons: dict[str, list[str]] = {}
     for t in thresholds:
         if t.reason and not (t.closed and t.failure is Outcome.OUT_OF_MEMORY):
-            told.setdefault(t.reason, []).append(t.strategy)
-    ends = [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in told.items()]
+            reasons.setdefault(t.reason, []).append(t.strategy)
+    ends = [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in reasons.items()]
     return [*another_attention_remarks(t.record for t in thresholds if t.record), *ends]

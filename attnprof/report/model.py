@@ -14,18 +14,17 @@ from attnprof.cases.workload import ModelWorkload
 from attnprof.report.grid import Column, Grid, Row
 from attnprof.report.page import Field, Kind, Page, Section, names_of, paragraphs, rows_of
 from attnprof.report.provenance import place_text
-from attnprof.report.remarks import OUTCOME_WORDS, failure_remarks, note_remarks, strategy_text
+from attnprof.report.remarks import failure_remarks, note_remarks, outcome_text, strategy_text
 from attnprof.studies.model import ModelProfile
 from attnprof.units import format_bytes, format_seconds
 
-_LEGEND = "~ approximate   inside operators: their temporaries, and workspaces"
-_TRAINING = "peak, reserved: over two steps, so with gradients and optimizer state"
+_LEGEND = '~ marks an approximate strategy. "inside operators": their temporaries, and workspaces.'
+_TRAINING = "peak and reserved are of two steps, so gradients and optimizer state are in them."
 _STEP = Column("a step", right=True)
 _COLUMNS = (
     Column("strategy", folds=True), Column("peak", right=True), Column("reserved", right=True), _STEP,
     Column("largest batch", right=True),
 )  # fmt: skip
-_SIDE_BY_SIDE = 3  # strategies in a table of what is held, for 80 columns
 _PARTS = 8  # of a model that are named
 _DOMINATES = 0.5  # a part with this share of what its parent holds is named in the parent's place
 
@@ -159,15 +158,15 @@ def _grids(profile: ModelProfile) -> Iterator[Grid]:
     picked = (Row(tuple(row.cells[place] for place in shown), failed=row.failed) for row in rows)
     yield Grid(title, tuple(_COLUMNS[place] for place in shown), tuple(picked))
     located = [record for record in profile.records if record.measurement.peak]
-    for start in range(0, len(located), _SIDE_BY_SIDE):
-        yield _held_grid(located[start : start + _SIDE_BY_SIDE])
+    if located:
+        yield _held_grid(located)
 
 
 def _row(record: Record, profile: ModelProfile) -> Row:
     batch = _batch_text(profile.largest_batches.get(record.case.strategy))
     if record.outcome is not Outcome.COMPLETED:
         need = profile.needs.get(record.case.strategy)
-        words = OUTCOME_WORDS[record.outcome] + (f", needs {format_bytes(need)}" if need else "")
+        words = outcome_text(record.outcome) + (f", needs {format_bytes(need)}" if need else "")
         return Row((strategy_text(record), words, "", "", batch), failed=True)
     memory, latency = record.measurement.memory, record.measurement.latency
     assert memory is not None
@@ -190,7 +189,7 @@ def _batch_text(threshold: Threshold | None) -> str:
 
 
 def _held_grid(records: Sequence[Record]) -> Grid:
-    """What is held at each strategy's peak: by kind, and of activations by module."""
+    """Make the table of what is held at each strategy's peak: by kind, and activations by module."""
     peaks = [record.measurement.peak for record in records if record.measurement.peak]
     columns = (Column("at the peak", folds=True), *(Column(r.case.strategy, right=True, folds=True) for r in records))
     rows = [
@@ -202,12 +201,12 @@ def _held_grid(records: Sequence[Record]) -> Grid:
     rows += [Row((f"  {kind}", *(_size(peak.held.get(kind)) for peak in peaks))) for kind in kinds]
     parts = rolled_up([peak.modules for peak in peaks])
     if parts:
-        rows.append(Row(("made by modules", *("" for _ in peaks))))
+        rows.append(Row(("made in module", *("" for _ in peaks))))
         rows += [Row((f"  {part}", *(_size(within(peak.modules, part)) for peak in peaks))) for part in parts[:_PARTS]]
         rest = [sum(within(peak.modules, part) for part in parts[_PARTS:]) for peak in peaks]
         if any(rest):
             rows.append(Row(("  other modules", *map(_size, rest))))
-    return Grid("What is held when it is highest", columns, tuple(rows))
+    return Grid("Memory held at the peak", columns, tuple(rows))
 
 
 def _phase(record: Record) -> str:
@@ -227,17 +226,17 @@ def _remarks(profile: ModelProfile) -> Iterator[str]:
     for paths, names in patched.items():
         shown = ", ".join(path or "the model itself" for path in paths[:_PARTS])
         more = f" and {len(paths) - _PARTS} more" if len(paths) > _PARTS else ""
-        yield f"patched by {', '.join(names)}: {shown}{more}"
+        yield f"Blocks patched by {', '.join(names)}: {shown}{more}"
     yield from failure_remarks(profile.records)
     yield from note_remarks(profile.records)
     if profile.not_searched:
-        yield f"largest batch: {profile.not_searched}"
-    told = {t.reason for t in profile.largest_batches.values() if not t.closed and t.reason}
-    yield from (f"largest batch: {reason}" for reason in sorted(told))
+        yield f"Largest batch not searched: {profile.not_searched}"
+    reasons = {t.reason for t in profile.largest_batches.values() if not t.closed and t.reason}
+    yield from (f"Search of the largest batch ended early: {reason}" for reason in sorted(reasons))
 
 
 def _verdicts(profile: ModelProfile) -> Iterator[str]:
-    """What patching would save, for each strategy that ran."""
+    """Yield what patching would save, for each strategy that ran."""
     before = _bytes(profile.as_is, profile)
     for record in profile.records:
         memory = record.measurement.memory
@@ -260,7 +259,7 @@ def _bytes(record: Record, profile: ModelProfile) -> int | None:
 
 
 def rolled_up(held: Sequence[Mapping[str, int]]) -> list[str]:
-    """Paths that cover all modules of all these, each once, those that hold the most first.
+    """Return paths that cover all modules of all these, each once, those that hold the most first.
 
     A path is the model's own child, or further in where one part has most of what its parent holds.
     """
@@ -282,7 +281,7 @@ def rolled_up(held: Sequence[Mapping[str, int]]) -> list[str]:
 
 
 def within(modules: Mapping[str, int], part: str) -> int:
-    """What a part and the modules in it hold."""
+    """Return the bytes that a part and the modules in it hold."""
     return sum(size for path, size in modules.items() if path == part or path.startswith(f"{part}."))
 
 

@@ -39,9 +39,9 @@ _PACKAGES = ("site-packages", "dist-packages")
 _PARTS = {
     GRADIENTS: "gradients of parameters",
     BACKWARD: "backward",
-    EARLIER: "before what is remembered",
+    EARLIER: "allocated before the recorded history",
 }
-# What a line's text tells of its use of a value. It is a hint: a value may be used elsewhere.
+# How a line uses a value, as far as its text shows. It is a hint: a value may be used elsewhere.
 _SIZES = re.compile(r"\b(nonzero|argwhere|unique|unique_consecutive|masked_select|repeat_interleave|bincount)\b")
 _BRANCHES = re.compile(r"^(if|elif|while)\b.*:$|^assert\b")
 
@@ -79,7 +79,7 @@ def program_page(run: ProgramRun) -> Page:
     title = f"{_shortened(shlex.join(run.command))} - {card} (emulated)"
     sections: list[Section] = [(Paragraph(Kind.HEADING, title),)]
     if using:
-        # Of several the one that matters: that ran out of memory, or took the most.
+        # Of several processes, show the one that ran out of memory, or else took the most.
         shown = max(
             using, key=lambda one: (one.out_of_memory is not None, one.peak_reserved_bytes, one.peak_allocated_bytes)
         )
@@ -94,7 +94,7 @@ def program_page(run: ProgramRun) -> Page:
 
 
 def _document(run: ProgramRun) -> dict[str, Any]:
-    """Return everything that is known, in bytes; `taken_bytes` is the reserved peak with the context."""
+    """Return everything that is known; `taken_bytes` is the reserved peak with the context."""
     return {
         "source": "emulated",
         "gpu": str(run.card),
@@ -141,8 +141,8 @@ def _processes(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[Gr
     total = sum(_taken_bytes(run, one) for one in using)
     yield Paragraph(
         Kind.TEXT,
-        f"{len(using)} processes used CUDA, and each saw a card of its own. Sharing one they would take "
-        f"{format_bytes(total)} of {format_bytes(run.card.total_bytes)}, if their peaks met:",
+        f"{len(using)} processes used CUDA, and each saw a card of its own. On one card they would take "
+        f"{format_bytes(total)} of {format_bytes(run.card.total_bytes)} if their peaks coincided:",
     )
     rows = []
     for one in using:
@@ -248,13 +248,13 @@ def _line_text(line: Line) -> str:
 
 def _not_followed(process: ProcessFindings) -> Iterator[str]:
     for call in process.unknown:
-        yield f"The emulated device does not know {call}: what came after it may differ on a card."
+        yield f"The emulated device does not know {call}: what follows it may differ on a real card."
     for what in process.assumed:
         yield f"Emulation assumes that {what}."
     if process.avoided_count:
-        yield f"PyTorch survived {process.avoided_count} failed allocations by itself, such as a cuDNN workspace."
+        yield f"PyTorch recovered from {process.avoided_count} failed allocations by itself, such as a cuDNN workspace."
     if not process.ended:
-        yield "The process was killed or left by os._exit: what it did after its last report is missing."
+        yield "The process was killed or left through os._exit: anything after its last report is missing."
     for note in process.notes:
         yield f"Not followed: {note}"
 
@@ -267,8 +267,8 @@ def _read_backs(process: ProcessFindings) -> Iterator[Paragraph]:
     count = "1 line reads" if len(found) == 1 else f"{len(found)} lines read"
     yield Paragraph(
         Kind.TEXT,
-        f"{count} values from the card, which computes nothing: they got zeros. Losses and metrics mean nothing, and "
-        f"where a size or a branch depends on such a value, memory may differ:",
+        f"{count} values from the card, which computes nothing, and got zeros. Losses and metrics mean nothing, and "
+        f"memory may differ if a size or a branch depends on such a value:",
     )
     yield from paragraphs(Kind.QUOTE, map(_read_text, found[:_READ_LINES]))
     if found[_READ_LINES:]:
@@ -286,14 +286,14 @@ def _read_text(one: ReadLine) -> str:
 def _remarks(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[str]:
     for version in dict.fromkeys(one.torch for one in run.processes if one.torch and one.torch != run.torch):
         yield (
-            f"The program's torch is {version} and the emulated device is built for {run.torch}: run it with the "
-            f"Python that has attnprof."
+            f"The program's torch is {version}, but the emulated device is built for {run.torch}: run the program with "
+            f"the Python that has attnprof."
         )
     if not run.processes:
         yield (
-            "No report came from the program: it does not import torch, or runs Python with -I, -E or -S, which keep "
+            "The program sent no report: it does not import torch, or it runs Python with -I, -E or -S, which keep "
             "attnprof out."
         )
     elif not using:
-        yield "The program did not use CUDA: there was nothing to put on the card."
+        yield "The program did not use CUDA, so nothing was allocated on the card."
         yield from (f"Not followed: {note}" for one in run.processes for note in one.notes)

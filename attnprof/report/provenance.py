@@ -1,4 +1,4 @@
-"""Where records come from, in words."""
+"""The origin of numbers, in words: the card or device, and whether they were measured or emulated."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from attnprof.units import format_bytes
 
 
 def card_text(gpu: str | None, total_bytes: int | None, context_bytes: int | None) -> str:
-    """Return `t4: 14.6 GiB, of it 137 MiB context`."""
-    return f"{gpu}: {format_bytes(total_bytes)}, of it {format_bytes(context_bytes)} context"
+    """Return `t4: 14.6 GiB, CUDA context 137 MiB`."""
+    return f"{gpu}: {format_bytes(total_bytes)}, CUDA context {format_bytes(context_bytes)}"
 
 
 def emulated_text(environment: Environment) -> str:
@@ -19,7 +19,7 @@ def emulated_text(environment: Environment) -> str:
 
 
 def place_text(record: Record) -> str:
-    """The card or device, the budget if there is one, and how the numbers were found."""
+    """Return the card or device, the budget if there is one, and how the numbers were found."""
     budget = record.settings.get("budget_bytes")
     within = f", budget {format_bytes(budget)}" if budget else ""
     if record.source is Source.EMULATED:

@@ -11,16 +11,19 @@ from attnprof.cases.measurement import Outcome, Source
 from attnprof.report.grid import Column, Grid, Row
 from attnprof.report.page import Field, Kind, Page, Paragraph, names_of, paragraphs, rows_of
 from attnprof.report.provenance import place_text
-from attnprof.report.remarks import another_attention_remarks, note_remarks, strategy_text
+from attnprof.report.remarks import against_naive, another_attention_remarks, note_remarks, strategy_text
 from attnprof.studies.recommend.ranking import Option, Ranking
 from attnprof.studies.recommend.recommendation import Nearest, Recommendation
 from attnprof.studies.recommend.snippet import snippet
 from attnprof.units import format_bytes, format_seconds
 
-_LEGEND = "takes: peak, on CUDA with cache and context   ~ approximate; a time: estimated"
+_LEGEND = (
+    "needs: memory at the peak, on CUDA with the allocator's cache and the CUDA context. ~ marks an approximate "
+    "strategy, and an estimated time."
+)
 _COLUMNS = (
-    Column("strategy", folds=True), Column("takes", right=True), Column("of it", right=True),
-    Column("a step", right=True), Column("verdict", folds=True),
+    Column("strategy", folds=True), Column("needs", right=True), Column("share", right=True),
+    Column("step time", right=True), Column("verdict", folds=True),
 )  # fmt: skip
 
 
@@ -36,10 +39,10 @@ FIELDS: tuple[Field[tuple[Recommendation, Option]], ...] = (
         "`completed`, `out_of_memory`, `unsupported`, `timed_out` or `crashed`.",
     ),
     Field("need_bytes", lambda row: row[1].need_bytes, "What it needs: peak, on CUDA with cache and context."),
-    Field("seconds", lambda row: row[1].seconds, "Median time of a step, or its estimate."),
+    Field("seconds", lambda row: _seconds(row[1]), "Median time of a step, or its estimate."),
     Field(
         "seconds_measured",
-        lambda row: row[1].measured if row[1].seconds is not None else None,
+        lambda row: row[1].time.measured if row[1].time else None,
         "Whether the time was measured, and is not an estimate.",
     ),
     Field(
@@ -98,6 +101,10 @@ def _code(ranking: Ranking) -> str:
     return snippet(ranking.pick.strategy, ranking.workload.block)
 
 
+def _seconds(option: Option) -> float | None:
+    return option.time.seconds if option.time else None
+
+
 def _error(option: Option, name: str) -> float | None:
     exactness = option.record.measurement.exactness
     return getattr(exactness, name) if exactness else None
@@ -138,16 +145,16 @@ def _share(need: int | None, total: int) -> str:
 
 
 def _time(option: Option) -> str:
-    return ("" if option.measured or option.seconds is None else "~") + format_seconds(option.seconds)
+    return ("" if option.time is None or option.time.measured else "~") + format_seconds(_seconds(option))
 
 
 def _remarks(found: Recommendation) -> Iterator[str]:
-    """Where the numbers come from."""
+    """Yield where the numbers come from."""
     if found.origin:
-        yield f"from {found.origin}, recorded {found.sample.time}; nothing was run"
+        yield f"Recorded in {found.origin} at {found.sample.time}; nothing was run."
     bases = {o.record.measurement.estimate.basis for o in found.ranking.options if o.record.measurement.estimate}
     if bases:
-        yield f"~ estimated: {'; '.join(sorted(bases))}"
+        yield f"Estimated times: {'; '.join(sorted(bases))}."
     records = [option.record for option in found.ranking.options]
     yield from another_attention_remarks(records)
     yield from note_remarks(records)
@@ -162,11 +169,11 @@ def _pick_remarks(found: Recommendation, pick: Option) -> Iterator[str]:
     ranking, capacity = found.ranking, found.ranking.capacity
     need = pick.need_bytes or 0
     yield (
-        f"Use {pick.strategy}: it takes {format_bytes(need)} and leaves {format_bytes(capacity.total_bytes - need)} "
-        f"of {format_bytes(capacity.total_bytes)} (margin asked for: {format_bytes(capacity.margin_bytes)})."
+        f"Use {pick.strategy}: it needs {format_bytes(need)} of {format_bytes(capacity.total_bytes)} and leaves "
+        f"{format_bytes(capacity.total_bytes - need)} free (margin: {format_bytes(capacity.margin_bytes)})."
     )
     yield from _headroom_remarks(found)
-    yield _against_naive(pick, ranking)
+    yield _naive_remark(pick, ranking)
     yield _exactness(pick)
 
 
@@ -178,27 +185,19 @@ def _headroom_remarks(found: Recommendation) -> Iterator[str]:
         size = threshold.axis.text(threshold.largest_ok)
         reach.append(f"a {what} of {'' if threshold.closed else 'at least '}{size}")
     if reach:
-        yield f"Within the margin it still takes {' or '.join(reach)}."
+        yield f"With the same margin it also fits {' or '.join(reach)}."
     for threshold in (found.largest_map, found.largest_batch):
         if threshold is not None and not threshold.closed and threshold.reason:
-            yield f"Not looked further: {threshold.reason}."
+            yield f"The search ended early: {threshold.reason}."
 
 
-def _against_naive(pick: Option, ranking: Ranking) -> str:
+def _naive_remark(pick: Option, ranking: Ranking) -> str:
     naive = ranking.naive
-    if naive is None or naive is pick:
-        return "It is the plain form itself." if naive is pick else "naive was not among the candidates."
-    assert pick.need_bytes is not None
-    if naive.record.outcome is not Outcome.COMPLETED or naive.need_bytes is None:
-        what = naive.record.outcome.value.replace("_", " ")
-        return f"naive: {what}" + (f"; it needs {format_bytes(naive.need_bytes)}." if naive.need_bytes else ".")
-    ratio = naive.need_bytes / pick.need_bytes
-    memory = f"{ratio:.1f}x less memory" if ratio >= 1 else f"{1 / ratio:.1f}x more memory"
-    if naive.seconds is None or pick.seconds is None:
-        return f"Against naive: {memory}; time is not known."
-    faster = naive.seconds / pick.seconds
-    speed = f"{faster:.1f}x faster" if faster >= 1 else f"{1 / faster:.1f}x slower"
-    return f"Against naive: {memory}, {speed}{'' if pick.measured and naive.measured else ' (estimated)'}."
+    if naive is None:
+        return "naive was not among the candidates."
+    if naive is pick:
+        return "It is the plain form itself."
+    return f"{against_naive(pick, naive)}."
 
 
 def _exactness(pick: Option) -> str:
@@ -237,10 +236,10 @@ def _nothing_remarks(found: Recommendation) -> Iterator[str]:
 
 def _nearest_remarks(found: Recommendation) -> Iterator[str]:
     if found.nearest:
-        yield "What would fit, the least harm first:"
+        yield "What would fit, from least to most harm:"
         yield from (f"- {_nearest_text(near, found.ranking)}" for near in found.nearest)
     elif found.origin:
-        yield "Without --from, what would fit instead is looked for."
+        yield "Run without --from to search for what would fit."
     else:
         yield "No smaller batch or map was found to fit either."
 

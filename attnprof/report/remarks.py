@@ -1,4 +1,4 @@
-"""What a set of records says: groups by workload, the best of each, and what to pick."""
+"""Sentences under a table: why cases failed, which kernels ran, and what to pick."""
 
 from __future__ import annotations
 
@@ -8,48 +8,70 @@ from collections.abc import Iterable, Sequence
 
 from attnprof.cases.measurement import Outcome, Source
 from attnprof.cases.record import Record
-from attnprof.report.groups import Group, has_latency, median_seconds
+from attnprof.report.groups import Group
+from attnprof.studies.recommend.ranking import Option, option_of
 from attnprof.units import format_bytes
 
-OUTCOME_WORDS = {
-    Outcome.OUT_OF_MEMORY: "OOM",
-    Outcome.UNSUPPORTED: "unsupported",
+_SHORT_OUTCOMES = {Outcome.OUT_OF_MEMORY: "OOM"}
+_VERBS = {
+    Outcome.COMPLETED: "ran",
+    Outcome.OUT_OF_MEMORY: "runs out of memory",
+    Outcome.UNSUPPORTED: "is unsupported",
     Outcome.TIMED_OUT: "timed out",
     Outcome.CRASHED: "crashed",
 }
+_NOTHING_RAN = "No exact strategy ran: try smaller maps (--hw) or a smaller batch (--batch)."
 
 
-def outcome_text(record: Record) -> str:
-    """In at most 12 characters, unless implied."""
-    return OUTCOME_WORDS[record.outcome] + (", implied" if record.implied_by else "")
+def outcome_text(outcome: Outcome) -> str:
+    """Return the outcome in at most 12 characters, for a cell."""
+    return _SHORT_OUTCOMES.get(outcome, outcome.words)
+
+
+def case_outcome_text(record: Record) -> str:
+    """Return the outcome of a record's case, and whether it was inferred from a smaller case."""
+    return outcome_text(record.outcome) + (", implied" if record.implied_by else "")
 
 
 def strategy_text(record: Record) -> str:
-    """Its spelling, marked where it is approximate."""
+    """Return the strategy's spelling, after `~` if it is approximate."""
     return record.case.strategy if record.case.parsed.exact else f"~{record.case.strategy}"
 
 
 def pick_remarks(groups: Sequence[Group]) -> list[str]:
-    """For each device and block a sentence on what to use, from the largest workload where an exact strategy ran.
+    """Return, for each device and block, which strategy to use at the largest workload where an exact one ran.
 
-    Cards of which the same is to be said share a line.
+    Cards with the same answer share a line.
     """
-    told: dict[str, list[str]] = {}
+    answers: dict[str, list[str]] = {}
     for device, source, block in dict.fromkeys((one.device, one.source, one.workload.block) for one in groups):
         mine = [one for one in groups if (one.device, one.source, one.workload.block) == (device, source, block)]
         best = next((one for one in sorted(mine, key=lambda g: g.workload.flops, reverse=True) if one.pick), None)
-        told.setdefault(_pick(best) if best else _NOTHING_RAN, []).extend([device] if source is Source.EMULATED else [])
-    return [f"{', '.join(cards)}: {line}" if cards else line for line, cards in told.items()] or [_NOTHING_RAN]
+        cards = [device] if source is Source.EMULATED else []
+        answers.setdefault(_pick_remark(best) if best else _NOTHING_RAN, []).extend(cards)
+    return [f"{', '.join(cards)}: {line}" if cards else line for line, cards in answers.items()] or [_NOTHING_RAN]
+
+
+def against_naive(pick: Option, naive: Option) -> str:
+    """Compare the pick with the plain form, which is another option: `11.5x less memory than naive, 3.8x faster`."""
+    if naive.record.outcome is not Outcome.COMPLETED or naive.need_bytes is None or pick.need_bytes is None:
+        needs = f": it needs {format_bytes(naive.need_bytes)}" if naive.need_bytes else ""
+        return f"naive {_VERBS[naive.record.outcome]}{needs}"
+    memory = f"{_times(naive.need_bytes / max(1, pick.need_bytes), 'less', 'more')} memory than naive"
+    if naive.time is None or pick.time is None:
+        return memory
+    estimated = "" if pick.time.measured and naive.time.measured else " (estimated)"
+    return f"{memory}, {_times(naive.time.seconds / pick.time.seconds, 'faster', 'slower')}{estimated}"
 
 
 def kernel_remarks(records: Iterable[Record]) -> list[str]:
-    """Which SDPA kernel each strategy got and why not a better one, each different answer once."""
+    """Return which SDPA kernel each strategy ran and why not a better one, each different answer once."""
     answers: dict[tuple[str, str], dict[str | None, None]] = {}
     for record in records:
         kernel = record.measurement.kernel
         if kernel and kernel.refused:
             reasons = "; ".join(f"no {name}: {why}" for name, why in kernel.refused.items())
-            key = (record.case.strategy, f"{kernel.name} ({reasons})")
+            key = (record.case.strategy, f"the {kernel.name} kernel runs ({reasons})")
             answers.setdefault(key, {})[record.card] = None
     return [
         f"{strategy}{_on([card for card in cards if card])}: {answer}" for (strategy, answer), cards in answers.items()
@@ -57,11 +79,11 @@ def kernel_remarks(records: Iterable[Record]) -> list[str]:
 
 
 def failure_remarks(records: Iterable[Record]) -> list[str]:
-    """Why cases have no numbers, where that is not for want of memory; each reason once."""
+    """Return why cases have no numbers, except for want of memory; each reason once."""
     strategies: dict[tuple[str, str | None], dict[str, None]] = {}
     for record in records:
         if record.outcome not in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY):
-            why = f"{record.outcome.value.replace('_', ' ')} ({record.reason})"
+            why = f"{record.outcome.words} ({record.reason})"
             strategies.setdefault((why, record.card), {})[record.case.strategy] = None
     cards: dict[tuple[str, str], list[str]] = {}
     for (why, card), names in strategies.items():
@@ -70,43 +92,31 @@ def failure_remarks(records: Iterable[Record]) -> list[str]:
 
 
 def note_remarks(records: Iterable[Record]) -> list[str]:
-    """Each note once, without the figures that differ from case to case, and how often it stands."""
-    counts = Counter(re.sub(r"\d+%", "much", note) for record in records for note in record.measurement.notes)
-    return [f"? {note} ({count} {'case' if count == 1 else 'cases'})" for note, count in counts.items()]
+    """Return each note once, without the percentage that differs from case to case, and how many cases have it."""
+    counts = Counter(re.sub(r" by \d+%", "", note) for record in records for note in record.measurement.notes)
+    return [f"{count} {'case' if count == 1 else 'cases'}: {note}" for note, count in counts.items()]
 
 
 def another_attention_remarks(records: Iterable[Record]) -> list[str]:
-    """Which strategies compute something else than the plain block; at most one line."""
+    """Return which strategies compute another function than the plain block, in at most one line."""
     names = dict.fromkeys(r.case.strategy for r in records if r.case.parsed.another_attention)
-    return [f"another attention than naive's: {', '.join(names)}"] if names else []
+    return [f"Another attention than naive's (weights need training again): {', '.join(names)}"] if names else []
 
 
-_NOTHING_RAN = "No exact strategy ran: try smaller maps (--hw) or a smaller batch (--batch)."
+def _pick_remark(one: Group) -> str:
+    assert one.pick is not None
+    pick, naive = option_of(one.pick), one.naive
+    needs = f"it needs {format_bytes(pick.need_bytes)}"
+    if pick.time is None:
+        needs = f"it needs the least memory of the exact strategies, {format_bytes(pick.need_bytes)}"
+    against = "" if naive is None or naive is one.pick else f"; {against_naive(pick, option_of(naive))}"
+    return f"Pick {pick.strategy} for {one.workload}: {needs}{against}."
 
 
-def _pick(one: Group) -> str:
-    pick = one.pick
-    assert pick is not None
-    verdict = "Pick" if has_latency(pick) else "Smallest exact is"
-    return f"{verdict} {pick.case.strategy}: {_against_naive(pick, one.naive)} at {one.workload}."
+def _times(ratio: float, more: str, less: str) -> str:
+    """Return `3.8x` and a word for it, with a ratio of at least 1."""
+    return f"{ratio:.1f}x {more}" if ratio >= 1 else f"{1 / ratio:.1f}x {less}"
 
 
 def _on(cards: Sequence[str]) -> str:
     return f" on {', '.join(cards)}" if cards else ""
-
-
-def _against_naive(pick: Record, naive: Record | None) -> str:
-    memory = pick.measurement.memory
-    assert memory is not None
-    peak = f"peak {format_bytes(memory.peak_allocated_bytes)}"
-    if naive is None or naive is pick:
-        return peak
-    if naive.outcome is not Outcome.COMPLETED or naive.measurement.memory is None:
-        return f"{peak} where naive is {naive.outcome.value.replace('_', ' ')}"
-    smaller = naive.measurement.memory.step_bytes / max(1, memory.step_bytes)
-    size = f"{smaller:.1f}x less" if smaller >= 1 else f"{1 / smaller:.1f}x more"
-    if not (has_latency(naive) and has_latency(pick)):
-        return f"{peak}, {size} step memory than naive"
-    faster = median_seconds(naive) / median_seconds(pick)
-    speed = f"{faster:.1f}x faster" if faster >= 1 else f"{1 / faster:.1f}x slower"
-    return f"{speed} than naive, {size} step memory"

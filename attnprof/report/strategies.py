@@ -23,19 +23,18 @@ FIELDS: tuple[Field[Component], ...] = (
 _COLUMNS = (Column("strategy"), Column("kind"), Column("forward"), Column("training"), Column("exactness"))
 _PLACES = (Column("strategy"), Column("what it does", folds=True), Column("where it runs", folds=True))
 _LEGENDS = (
-    "Parts join with +, one of each kind, in any order: pooled:2+sdpa-pad+fp16.",
-    "Without an attention, naive is meant. Sizes in [] may be left out.",
-    "~ approximate   N = H * W   / FACTOR^2: of N^2; where memory is N, of keys and",
-    "values alone   up to / 2: half of naive's; nothing of what is kept in float32",
-    "N^1.5: N * (H + W)   another attention: computes something else; old weights",
-    "load, and were trained for the plain block's function",
+    "A strategy is parts joined by +, at most one of each kind, in any order: pooled:2+sdpa-pad+fp16. Without an "
+    "attention part, it is naive. Sizes in [] may be left out.",
+    "~ marks what is approximate. N = H * W. N^1.5: N * (H + W). / FACTOR^2: divides N^2; if memory grows with N, "
+    "only keys and values shrink. up to / 2: at best half of naive's memory, since float32 parts stay as they are.",
+    "another attention: computes another function than naive. Old weights load, but need training again.",
 )
 
 
 def strategies_page(components: Sequence[Component]) -> Page:
     """Make the page of these parts."""
     costs = Grid("Parts of a strategy, and how memory grows", _COLUMNS, tuple(map(_cost_row, components)))
-    places = Grid("What each is", _PLACES, tuple(Row((c.name, c.summary, c.runs)) for c in components))
+    places = Grid("What each part is", _PLACES, tuple(Row((c.name, c.summary, c.runs)) for c in components))
     sections = ((costs,), (places,), paragraphs(Kind.LEGEND, _LEGENDS))
     return Page(sections, names_of(FIELDS), rows_of(FIELDS, components))
 

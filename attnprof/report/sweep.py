@@ -28,7 +28,7 @@ def sweep_page(records: Sequence[Record]) -> Page:
     here = [one for one in groups if one.source is Source.MEASURED]
     there = [one for one in groups if one.source is Source.EMULATED]
     grids: list[Grid] = [measured.measured_grid(one) for one in here]
-    legends = [measured.LEGEND] if here else []
+    legends = [*measured.LEGENDS] if here else []
     if there:
         grids += emulated.emulated_grids(there)
         legends += _emulated_legends(there)
@@ -45,5 +45,5 @@ def sweep_page(records: Sequence[Record]) -> Page:
 def _emulated_legends(groups: Sequence[Group]) -> list[str]:
     cards = {one.device: one.records[0].environment for one in groups}
     if len(cards) == 1:
-        return [emulated.LEGEND]
-    return [emulated.LEGEND_SIDE_BY_SIDE, *map(emulated_text, cards.values())]
+        return [*emulated.LEGENDS]
+    return [*emulated.LEGENDS_SIDE_BY_SIDE, *map(emulated_text, cards.values())]

@@ -1,4 +1,4 @@
-"""The tables of emulated cards: memory alone, on one card in full or on several side by side."""
+"""The tables of emulated cards, which have memory alone: one card in full, or several side by side."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from attnprof.cases.workload import Workload
 from attnprof.report.grid import Column, Grid, Row
 from attnprof.report.groups import Group
 from attnprof.report.provenance import place_text
-from attnprof.report.remarks import outcome_text, strategy_text
+from attnprof.report.remarks import case_outcome_text, strategy_text
 from attnprof.units import format_bytes
 
-LEGEND = "* smallest of the exact   ~ approximate   total: with cache and context"
-LEGEND_SIDE_BY_SIDE = "* smallest of the exact   ~ approximate   peak, and kernel: eff is efficient"
+_MARKS = "* marks the lowest peak of the exact strategies; ~ an approximate strategy."
+LEGENDS = (
+    _MARKS,
+    "peak: highest memory allocated. step: the part of it that a step adds. reserved: with the allocator's cache. "
+    "total: with the CUDA context as well.",
+)
+LEGENDS_SIDE_BY_SIDE = (_MARKS, "Each cell: highest memory allocated, and the attention kernel (eff: efficient).")
 
 _COLUMNS = (
     Column("strategy", folds=True), Column("peak", right=True), Column("step", right=True),
     Column("reserved", right=True), Column("total", right=True), Column("of card", right=True), Column("kernel"),
 )  # fmt: skip
-_CARDS_WIDTH = 64  # of 80 columns, the rest for the strategy
-_CELL_WIDTH = 15  # 9.99 GiB flash *
 _SHORT = {"efficient": "eff"}
 
 
 def emulated_grids(groups: Sequence[Group]) -> Iterator[Grid]:
-    """One card: a table a workload. Several: a table a workload with a column a card."""
+    """Yield a table for each workload; with several cards it has a column for each card."""
     cards = list(dict.fromkeys(one.device for one in groups))
     if len(cards) == 1:
         yield from map(_card_grid, groups)
@@ -35,8 +38,7 @@ def emulated_grids(groups: Sequence[Group]) -> Iterator[Grid]:
     for one in groups:
         by_workload.setdefault(one.workload, {})[one.device] = one
     for workload, of_card in by_workload.items():
-        for present in _fitting([of_card[card] for card in cards if card in of_card]):
-            yield _cards_grid(workload, present)
+        yield _cards_grid(workload, [of_card[card] for card in cards if card in of_card])
 
 
 def _card_grid(one: Group) -> Grid:
@@ -47,7 +49,7 @@ def _card_grid(one: Group) -> Grid:
 def _card_row(record: Record, one: Group) -> Row:
     name, memory, kernel = strategy_text(record), record.measurement.memory, record.measurement.kernel
     if record.outcome is not Outcome.COMPLETED or memory is None:
-        return Row((name, outcome_text(record), "", "", "", "", kernel.name if kernel else ""), failed=True)
+        return Row((name, case_outcome_text(record), "", "", "", "", kernel.name if kernel else ""), failed=True)
     smallest = record is one.smallest
     total = memory.device_bytes or 0
     cells = (
@@ -77,21 +79,6 @@ def _cards_grid(workload: Workload, groups: Sequence[Group]) -> Grid:
     return Grid(f"{workload} (emulated)", tuple(columns), tuple(rows))
 
 
-def _fitting(groups: Sequence[Group]) -> Iterator[list[Group]]:
-    """As many at a time as fit side by side."""
-    together: list[Group] = []
-    width = 0
-    for one in groups:
-        wide = max(len(_heading(one)), _CELL_WIDTH) + 1
-        if together and width + wide > _CARDS_WIDTH:
-            yield together
-            together, width = [], 0
-        together.append(one)
-        width += wide
-    if together:
-        yield together
-
-
 def _heading(one: Group) -> str:
     return f"{one.device} {format_bytes(one.records[0].environment.total_memory_bytes)}"
 
@@ -101,7 +88,7 @@ def _cell(record: Record | None, one: Group) -> str:
         return ""
     memory, kernel = record.measurement.memory, record.measurement.kernel
     if record.outcome is not Outcome.COMPLETED or memory is None:
-        return outcome_text(record)
+        return case_outcome_text(record)
     words = [format_bytes(memory.peak_allocated_bytes)]
     if kernel:
         words.append(_SHORT.get(kernel.name, kernel.name))

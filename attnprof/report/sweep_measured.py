@@ -1,4 +1,4 @@
-"""The table of a workload that was measured: memory, latency and exactness of each strategy."""
+"""The table of a measured workload: memory, latency and exactness of each strategy."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from attnprof.cases.measurement import Outcome
 from attnprof.cases.record import Record
 from attnprof.report.grid import Column, Grid, Row
 from attnprof.report.groups import Group
-from attnprof.report.remarks import outcome_text, strategy_text
+from attnprof.report.remarks import case_outcome_text, strategy_text
 from attnprof.units import format_bytes, format_seconds
 
-LEGEND = "* fastest or smallest of the exact   ~ approximate   speed: against naive"
+LEGENDS = (
+    "* marks the lowest peak and the shortest latency of the exact strategies; ~ an approximate strategy; ? a "
+    "latency that is uncertain.",
+    "peak: highest memory allocated. step: the part of it that a step adds. speed: relative to naive. error: the "
+    "largest, relative to float64.",
+)
 
 _COLUMNS = (
     Column("strategy", folds=True), Column("peak", right=True), Column("step", right=True),
@@ -19,7 +24,7 @@ _PEAK, _LATENCY = 1, 3
 
 
 def measured_grid(one: Group) -> Grid:
-    """A row a strategy; fits 80 columns."""
+    """Make the table of a workload, with a row for each strategy."""
     return Grid(f"{one.workload} - {one.device} (measured)", _COLUMNS, tuple(_row(r, one) for r in one.records))
 
 
@@ -27,7 +32,7 @@ def _row(record: Record, one: Group) -> Row:
     name, measurement = strategy_text(record), record.measurement
     kernel = measurement.kernel.name if measurement.kernel else ""
     if record.outcome is not Outcome.COMPLETED:
-        return Row((name, "", "", outcome_text(record), "", "", kernel), failed=True)
+        return Row((name, "", "", case_outcome_text(record), "", "", kernel), failed=True)
     assert measurement.memory is not None
     best = {place for place, winner in {_PEAK: one.smallest, _LATENCY: one.fastest}.items() if record is winner}
     marks = {place: " *" if place in best else "" for place in (_PEAK, _LATENCY)}
@@ -56,7 +61,7 @@ def _speed(record: Record, naive: Record | None) -> str:
 
 
 def _error(record: Record) -> str:
-    """The larger of the output's and the gradients' relative error."""
+    """Return the larger of the output's and the gradients' relative error."""
     exactness = record.measurement.exactness
     if exactness is None:
         return "-"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from attnprof.cases.axis import Axis, Threshold
+from attnprof.cases.capacity import memory_limit_bytes
 from attnprof.cases.case import Case
 from attnprof.cases.measurement import Source
 from attnprof.cases.plan import estimated_seconds
@@ -124,19 +125,14 @@ def probe_settings(runner: Runner, settings: Settings) -> Settings:
 
 def has_capacity(runner: Runner, settings: Settings) -> bool:
     """Return whether memory would end a search on this device, which is open."""
-    return bool(_sizes(runner, settings))
-
-
-def _sizes(runner: Runner, settings: Settings) -> list[int]:
-    known = (settings.budget_bytes, runner.environment.total_memory_bytes)
-    return [size for size in known if size is not None]
+    return memory_limit_bytes(settings.budget_bytes, runner.environment.total_memory_bytes) is not None
 
 
 def _capacity_bytes(runner: Runner, settings: Settings) -> int:
     """Return the memory that a case may take of the device, as near as it is known before."""
-    sizes = _sizes(runner, settings)
-    if not sizes:
+    limit_bytes = memory_limit_bytes(settings.budget_bytes, runner.environment.total_memory_bytes)
+    if limit_bytes is None:
         raise AttnprofError(
             "limits: a CPU needs an upper bound; pass --budget 2GB, or --gpu t4 to search on an emulated card"
         )
-    return max(1, min(sizes) - (runner.environment.context_bytes or 0))
+    return max(1, limit_bytes - (runner.environment.context_bytes or 0))

@@ -256,7 +256,7 @@ def test_processes_have_a_card_each(run):
 
 
 def test_a_program_without_cuda_or_torch_says_so(command, tmp_path):
-    for text, words in (("import torch", "did not use CUDA"), ("pass", "No report came from the program")):
+    for text, words in (("import torch", "did not use CUDA"), ("pass", "The program sent no report")):
         done = subprocess.run(command(text), cwd=tmp_path, capture_output=True, text=True, check=True)
         assert words in done.stdout
 
@@ -389,7 +389,7 @@ def test_what_a_signal_raises_does_not_get_lost_in_c(error, number):
 
 
 def test_a_program_that_was_written_for_another_torch_is_told():
-    assert "The program's torch is 2.6.0 and the emulated device is built for 2.14.1" in drawn(process(torch="2.6.0"))
+    assert "The program's torch is 2.6.0, but the emulated device is built for 2.14.1" in drawn(process(torch="2.6.0"))
 
 
 def process(**fields):

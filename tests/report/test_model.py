@@ -15,12 +15,11 @@ from support.samples import ENVIRONMENT, SETTINGS, measurement
 from attnprof.cases.axis import Axis, Threshold
 from attnprof.cases.case import AS_IS, Case
 from attnprof.cases.measurement import Measurement, Outcome, Source, StepPeak
-from attnprof.cases.plan import Plan
 from attnprof.cases.record import Record
 from attnprof.cases.record_file import read_records
 from attnprof.cases.workload import ModelWorkload
 from attnprof.report.model import model_page
-from attnprof.studies.model import ModelProfile, unfinished
+from attnprof.studies.model import ModelProfile
 
 SUPPORT = Path(__file__).parents[1] / "support"
 MIB, GIB = 2**20, 2**30
@@ -42,7 +41,7 @@ AT_ATTENTION = StepPeak(
 )  # fmt: skip
 AT_HEAD = StepPeak("optimizer step", "", "aten.mul", 2 * GIB, {"parameters": GIB, "activations": GIB}, {"head": GIB})
 TABLE = """\
-net.py:Net 8x3x256x256 fp32 train adam amp - t4: 16.0 GiB, of it 100 MiB context
+net.py:Net 8x3x256x256 fp32 train adam amp - t4: 16.0 GiB, CUDA context 100 MiB
 (emulated)
 strategy                 peak  reserved  largest batch
 ──────────────────────────────────────────────────────
@@ -50,7 +49,7 @@ as-is     OOM, needs 40.0 GiB                        3
 sdpa-pad             2.00 GiB         -             60
 ~pooled           unsupported                        -
 
-What is held when it is highest
+Memory held at the peak
 at the peak                     as-is        sdpa-pad
 ─────────────────────────────────────────────────────
 phase                   backward: OOM  optimizer step
@@ -59,17 +58,19 @@ allocated                    9.00 GiB        2.00 GiB
   activation gradients       5.00 GiB               -
   activations                3.00 GiB        1.00 GiB
   parameters                 1.00 GiB        1.00 GiB
-made by modules
+made in module
   stage.attn                 7.00 GiB               -
   head                       1.00 GiB        1.00 GiB
 
-patched by sdpa-pad: stage.attn
+Blocks patched by sdpa-pad: stage.attn
 pooled on t4: unsupported (No block patched with pooled.)
 sdpa-pad: peak 2.00 GiB instead of 40.0 GiB, which does not fit; a batch of 60
 instead of 3.
 
-~ approximate   inside operators: their temporaries, and workspaces
-peak, reserved: over two steps, so with gradients and optimizer state
+~ marks an approximate strategy. "inside operators": their temporaries, and
+workspaces.
+peak and reserved are of two steps, so gradients and optimizer state are in
+them.
 """
 
 
@@ -116,7 +117,7 @@ def test_a_measured_model_has_its_time_and_says_why_no_batch_was_looked_for():
     text = text_of(ModelProfile(forward, records, not_searched="this device has no end of its own"))
     assert "a step" in text
     assert "200 ms" in text
-    assert "largest batch: this device has no end of its own" in text
+    assert "Largest batch not searched: this device has no end of its own" in text
     assert "chunked: peak 100 MiB instead of 500 MiB." in text
     assert "gradients and optimizer state" not in text
 
@@ -142,14 +143,11 @@ def test_a_record_of_a_model_survives_the_file():
         assert isinstance(again.case.workload, ModelWorkload)
 
 
-def test_what_was_measured_before_an_interruption_is_a_profile_too():
+def test_an_interrupted_profile_says_that_no_batch_was_searched():
     [as_is, ran, _] = emulated_profile().records
-    plan = Plan((as_is.case, ran.case))
-    [profile] = unfinished(plan, [ran, as_is], [])
-    assert profile.records == (as_is, ran)
-    assert "largest batch: interrupted before" in text_of(profile)
-    assert unfinished(plan, [as_is, ran], [emulated_profile()]) == []
-    assert unfinished(plan, [ran], []) == []
+    assert "Largest batch not searched: interrupted before" in text_of(
+        ModelProfile(WORKLOAD, (as_is, ran), not_searched="interrupted before")
+    )
 
 
 ATTENTION = """

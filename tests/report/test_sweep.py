@@ -40,16 +40,19 @@ sdpa                                          OOM, implied
 eckpoint+bf16
 online                                           timed out
 
-* fastest or smallest of the exact   ~ approximate   speed: against naive
-sdpa: math (no flash: query/key and value dims differ)
+* marks the lowest peak and the shortest latency of the exact strategies; ~ an
+approximate strategy; ? a latency that is uncertain.
+peak: highest memory allocated. step: the part of it that a step adds. speed:
+relative to naive. error: the largest, relative to float64.
+sdpa: the math kernel runs (no flash: query/key and value dims differ)
 online: timed out (no end after 300 s (--timeout))
-? latency varies by much: close other programs (1 case)
-Pick chunked: peak 100 MiB where naive is out of memory at 1x128x256x256 fp32
-forward.
+1 case: latency varies: close other programs
+Pick chunked for 1x128x256x256 fp32 forward: it needs 100 MiB; naive runs out of
+memory.
 """
 
 CARD = """\
-1x128x64x64 fp32 forward - t4: 16.0 GiB, of it 100 MiB context (emulated)
+1x128x64x64 fp32 forward - t4: 16.0 GiB, CUDA context 100 MiB (emulated)
 strategy                  peak      step  reserved     total  of card  kernel
 ────────────────────────────────────────────────────────────────────────────────
 naive                      OOM
@@ -59,12 +62,14 @@ sdpa-pad              1.95 GiB  1.95 GiB  1.96 GiB  2.06 GiB      13%  efficient
 d+fp16
 sdpa               unsupported
 
-* smallest of the exact   ~ approximate   total: with cache and context
-sdpa-pad on t4: efficient (no flash: GPU too old)
-pooled:2+sdpa-pad+fp16 on t4: efficient (no flash: GPU too old)
+* marks the lowest peak of the exact strategies; ~ an approximate strategy.
+peak: highest memory allocated. step: the part of it that a step adds. reserved:
+with the allocator's cache. total: with the CUDA context as well.
+sdpa-pad on t4: the efficient kernel runs (no flash: GPU too old)
+pooled:2+sdpa-pad+fp16 on t4: the efficient kernel runs (no flash: GPU too old)
 sdpa on t4: unsupported (no kernel image)
-t4: Smallest exact is online: peak 1.87 GiB where naive is out of memory at
-1x128x64x64 fp32 forward.
+t4: Pick online for 1x128x64x64 fp32 forward: it needs the least memory of the
+exact strategies, 1.97 GiB; naive runs out of memory.
 """
 
 CARDS = """\
@@ -77,15 +82,17 @@ sdpa-pad                 1.95 GiB eff  1.95 GiB flash            1.95 GiB eff
 ~pooled:2+sdpa-pad+fp16   900 MiB eff   900 MiB flash             900 MiB eff
 sdpa                      unsupported     unsupported             unsupported
 
-* smallest of the exact   ~ approximate   peak, and kernel: eff is efficient
-t4: 16.0 GiB, of it 100 MiB context
-l4: 16.0 GiB, of it 100 MiB context
-t4,memory=8GB: 16.0 GiB, of it 100 MiB context
-sdpa-pad on t4, t4,memory=8GB: efficient (no flash: GPU too old)
-pooled:2+sdpa-pad+fp16 on t4, t4,memory=8GB: efficient (no flash: GPU too old)
+* marks the lowest peak of the exact strategies; ~ an approximate strategy.
+Each cell: highest memory allocated, and the attention kernel (eff: efficient).
+t4: 16.0 GiB, CUDA context 100 MiB
+l4: 16.0 GiB, CUDA context 100 MiB
+t4,memory=8GB: 16.0 GiB, CUDA context 100 MiB
+sdpa-pad on t4, t4,memory=8GB: the efficient kernel runs (no flash: GPU too old)
+pooled:2+sdpa-pad+fp16 on t4, t4,memory=8GB: the efficient kernel runs (no
+flash: GPU too old)
 sdpa on t4, l4, t4,memory=8GB: unsupported (no kernel image)
-t4, l4, t4,memory=8GB: Smallest exact is online: peak 1.87 GiB where naive is
-out of memory at 1x128x64x64 fp32 forward.
+t4, l4, t4,memory=8GB: Pick online for 1x128x64x64 fp32 forward: it needs the
+least memory of the exact strategies, 1.97 GiB; naive runs out of memory.
 """
 
 
@@ -104,20 +111,25 @@ def test_table_at_80_columns():
 def test_another_attention_is_named_under_the_table():
     others = [record("axial"), record("linear+fp16"), record("axial", side=256)]
     here, there = rendered(sweep_records() + others), rendered([emulated("t4", "linear", 5)])
-    assert "speed: against naive\nanother attention than naive's: axial, linear+fp16\n" in here
-    assert "with cache and context\nanother attention than naive's: linear\n" in there
-    assert "another attention than naive's: axial, linear+fp16" in sweep_page(others).markdown()
+    assert "Another attention than naive's (weights need training again): axial," in here
+    assert "Another attention than naive's (weights need training again): linear\n" in there
+    assert (
+        "Another attention than naive's (weights need training again): axial, linear+fp16"
+        in sweep_page(others).markdown()
+    )
 
 
 def test_the_last_line_says_what_to_pick():
     [everything] = pick_remarks(group(sweep_records()))
-    assert everything == "Pick chunked: peak 100 MiB where naive is out of memory at 1x128x256x256 fp32 forward."
+    assert everything == "Pick chunked for 1x128x256x256 fp32 forward: it needs 100 MiB; naive runs out of memory."
     [first] = pick_remarks(group(sweep_records())[:1])
-    assert first == "Pick sdpa-pad: 3.8x faster than naive, 13.5x less step memory at 1x128x64x64 fp32 forward."
+    assert first == (
+        "Pick sdpa-pad for 1x128x64x64 fp32 forward: it needs 13.0 MiB; 11.5x less memory than naive, 3.8x faster."
+    )
     [none] = pick_remarks(group([record("pooled:2")]))
     assert "No exact strategy ran" in none
     [only] = pick_remarks(group([record("naive", peak_mib=3)]))
-    assert only == "Pick naive: peak 3.00 MiB at 1x128x64x64 fp32 forward."
+    assert only == "Pick naive for 1x128x64x64 fp32 forward: it needs 3.00 MiB."
 
 
 def test_csv_has_the_promised_columns_first():
@@ -163,14 +175,14 @@ def test_emulated_cards_side_by_side():
 def test_many_cards_take_several_tables():
     cards = ["t4", "p100", "v100", "l4", "a10g", "rtx4060ti-16gb"]
     text = rendered(emulated_records(*cards))
-    assert text.count("strategy") == 2
+    assert text.count("strategy ") == 2
     assert all(text.count(f"{card} 16.0 GiB") == 1 for card in cards)
     assert max(map(len, text.splitlines())) <= 80
 
 
 def test_nothing_emulated_is_shown_as_measured():
     text = rendered([*emulated_records("t4"), *sweep_records()])
-    assert "t4: 16.0 GiB, of it 100 MiB context (emulated)" in text
+    assert "t4: 16.0 GiB, CUDA context 100 MiB (emulated)" in text
     assert "Test CPU (measured)" in text
     row = tidy_row(emulated("t4", "online", 50))
     assert (row["source"], row["gpu"], row["latency_median_seconds"]) == ("emulated", "t4", None)

@@ -136,14 +136,15 @@ def thresholds():
 
 
 TABLE = """\
-1x128xHxW fp32 forward - t4: 16.0 GiB, of it 100 MiB context (emulated)
-strategy       largest      peak     stopped at     p  probes
+1x128xHxW fp32 forward - t4: 16.0 GiB, CUDA context 100 MiB (emulated)
+strategy       largest      peak       fails at     p  probes
 ─────────────────────────────────────────────────────────────
 naive          209x209  43.0 MiB    210x210 OOM  {naive}
 online     3048x3048 *  9.07 GiB  3049x3049 OOM  {online}
 ~pooled:2    3048x3048  9.07 GiB  3049x3049 OOM  {pooled}
 
-* largest of the exact   ~ approximate   memory ~ size^p: N = H * W
+* marks the largest of the exact strategies; ~ an approximate strategy. p: peak
+memory grows with N = H * W to the power of p.
 """
 
 
@@ -166,7 +167,7 @@ def test_another_attention_is_named_under_the_table():
     found = find_threshold(Axis("hw", Workload(1, 128, 1, 1)), "axial", 10**10, on_card)
     console = Console(width=80, file=io.StringIO(), force_terminal=False)
     console.print(limits_page([found]).table())
-    assert console.file.getvalue().endswith("N = H * W\nanother attention than naive's: axial\n")
+    assert console.file.getvalue().endswith("Another attention than naive's (weights need training again): axial\n")
 
 
 def test_csv_has_the_promised_columns_first():

@@ -50,7 +50,7 @@ def test_latency_decides_memory_breaks_ties_and_exact_comes_first():
         ],
         ROOMY,
     )
-    # Within a tenth of the fastest the smallest; the next of what is left, and so on.
+    # The smallest of those about as fast as the fastest; then the same among what is left, and so on.
     assert names(ranking) == ["online", "chunked", "sdpa-pad", "naive", "pooled:2"]
     assert ranking.pick.strategy == "online"
     assert why(ranking) == {
@@ -142,19 +142,21 @@ def test_lower_precision_is_no_candidate_for_half_precision():
 # ---- words --------------------------------------------------------------------------------------------
 
 FITS = """\
-1x128x64x64 fp32 forward - t4: 16.0 GiB, of it 100 MiB context (emulated)
-strategy      takes  of it  a step  verdict
-──────────────────────────────────────────────────────────────────────────────
-online     1.97 GiB    12%       -  pick
-sdpa-pad   3.04 GiB    19%       -  1.5x the memory
-~pooled:2  0.99 GiB     6%       -  approximate: pooled keys, 2.0x less memory
-naive      64.0 GiB   400%       -  over by 49.6 GiB
+1x128x64x64 fp32 forward - t4: 16.0 GiB, CUDA context 100 MiB (emulated)
+strategy      needs  share  step time  verdict
+────────────────────────────────────────────────────────────────────────────────
+online     1.97 GiB    12%          -  pick
+sdpa-pad   3.04 GiB    19%          -  1.5x the memory
+~pooled:2  0.99 GiB     6%          -  approximate: pooled keys, 2.0x less
+                                       memory
+naive      64.0 GiB   400%          -  over by 49.6 GiB
 
-takes: peak, on CUDA with cache and context   ~ approximate; a time: estimated
+needs: memory at the peak, on CUDA with the allocator's cache and the CUDA
+context. ~ marks an approximate strategy, and an estimated time.
 
-Use online: it takes 1.97 GiB and leaves 14.0 GiB of 16.0 GiB (margin asked for:
-1.60 GiB).
-naive: out of memory; it needs 64.0 GiB.
+Use online: it needs 1.97 GiB of 16.0 GiB and leaves 14.0 GiB free (margin: 1.60
+GiB).
+naive runs out of memory: it needs 64.0 GiB.
 Exact: the same function as naive to rounding; its error was not measured (an
 emulated card computes nothing).
 
@@ -213,7 +215,7 @@ def test_another_attention_is_the_worst_of_what_fits_and_is_called_so():
     ]  # fmt: skip
     text = "\n".join(text_of(Recommendation(ranking, records[0], nearest=tuple(found)), width=200))
     assert "- another attention, so another function: linear+fp16, 5.00 MiB (--allow-approximate)" in text
-    assert "another attention than naive's: linear+fp16, pooled:2+linear, axial\n" in text
+    assert "Another attention than naive's (weights need training again): linear+fp16, pooled:2+linear, axial\n" in text
 
 
 def test_another_attention_is_picked_where_allowed_and_says_what_it_takes():

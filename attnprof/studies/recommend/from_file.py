@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from attnprof.cases.axis import Axis, Threshold
-from attnprof.cases.capacity import Capacity, fits
+from attnprof.cases.capacity import Capacity, fits, memory_limit_bytes
 from attnprof.cases.case import Case
 from attnprof.cases.measurement import Outcome, Source
 from attnprof.cases.record import Record
@@ -71,8 +71,7 @@ def _total_bytes(records: Sequence[Record], study: RecommendStudy, path: Path) -
 
 
 def _recorded_within_bytes(record: Record) -> int | None:
-    sizes = (record.settings.get("budget_bytes"), record.environment.total_memory_bytes)
-    return min((size for size in sizes if size is not None), default=None)
+    return memory_limit_bytes(record.settings.get("budget_bytes"), record.environment.total_memory_bytes)
 
 
 def _of_device(records: Sequence[Record], study: RecommendStudy, workload: Workload, path: Path) -> list[Record]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from attnprof.cases.axis import Axis
-from attnprof.cases.capacity import need_bytes
+from attnprof.cases.capacity import memory_limit_bytes, need_bytes
 from attnprof.cases.measurement import Outcome, Source
 from attnprof.cases.record_file import RecordFile
 from attnprof.cases.settings import Settings
@@ -69,8 +69,8 @@ class RecommendRun(StudyRun[RecommendStudy, Recommendation]):
 
 def _total_bytes(runner: Runner, settings: Settings) -> int:
     """Return the smaller of budget and card; on a CPU without a budget, the memory that is available now."""
-    known = [size for size in (settings.budget_bytes, runner.environment.total_memory_bytes) if size is not None]
-    return min(known) if known else available_bytes()
+    known = memory_limit_bytes(settings.budget_bytes, runner.environment.total_memory_bytes)
+    return available_bytes() if known is None else known
 
 
 def _nearest(ranking: Ranking, search: LimitSearch, map_axis: Axis, batch_axis: Axis) -> tuple[Nearest, ...]:
