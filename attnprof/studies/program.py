@@ -1,4 +1,4 @@
-"""Runs somebody's program on an emulated card and collects what its processes report. Needs no torch."""
+"""`attnprof run`: runs a program on an emulated card and collects what its processes find out. Needs no torch."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from attnprof.errors import AttnprofError
 
 _SITE = Path(__file__).parents[1] / "emulation" / "watch" / "site"
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+_POLL_SECONDS = 0.1
 _FROM_THE_KERNEL = 0x80  # SI_KERNEL, asm-generic/siginfo.h
 
 
 @dataclass(frozen=True)
 class ProgramRun:
-    """What became of a program.
+    """A program that ran on an emulated card, and what its processes found out.
 
     Attributes:
-        card: the one emulated.
-        command: as it was given.
-        exit_code: the program's own; 128 and the signal's number where a signal ended it.
-        torch: the version whose CUDA libraries were stood in for.
-        processes: of its Python processes those that imported torch, the first first.
+        card: the emulated card.
+        command: the program and its arguments.
+        exit_code: the program's own; 128 and the signal's number if a signal ended it.
+        torch: the version of torch whose CUDA libraries were emulated.
+        processes: one entry for each of its Python processes that imported torch, in that order.
     """
 
     card: Card
@@ -46,12 +47,12 @@ class ProgramRun:
 def run_program(
     card: Card, command: Sequence[str], tell: Callable[[str], None] = lambda _: None, stdout: IO[str] | None = None
 ) -> ProgramRun:
-    """Run it with this process's input and output; SIGINT and SIGTERM go to it.
+    """Run a program with this process's input and output, and pass SIGINT and SIGTERM on to it.
 
     Args:
-        card: what it finds as its only CUDA device.
+        card: the only CUDA device that the program finds.
         command: the program and its arguments.
-        tell: told what takes a while.
+        tell: called with a line of text before something that takes a while.
         stdout: where the program's standard output goes, if not to this process's.
 
     Raises:
@@ -77,12 +78,15 @@ def run_program(
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
-    """To the program's end, passing signals on."""
+    """Wait for the program's end, and pass signals on to it."""
     awaited = {signal.SIGCHLD, *_PASSED_ON}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     try:
         while process.poll() is None:
-            came = signal.sigwaitinfo(awaited)
+            # With a time limit: where other threads run (a notebook's, BLAS's), one of them can get the signal.
+            came = signal.sigtimedwait(awaited, _POLL_SECONDS)
+            if came is None:
+                continue
             # Ctrl-C: the terminal has sent it to the program as well.
             typed = came.si_signo == signal.SIGINT and came.si_code == _FROM_THE_KERNEL
             if came.si_signo in _PASSED_ON and not typed:
@@ -92,7 +96,7 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 
 def _collected(folder: Path) -> tuple[ProcessFindings, ...]:
-    """In the order in which they imported torch."""
+    """Return the processes' findings, in the order in which they imported torch."""
     found = []
     for path in folder.glob("*.json"):
         try:
