@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+_GAP = 2  # between columns
 _FOLDED_WIDTH = 16  # a narrower column of text cannot be read
 
 
@@ -81,10 +82,9 @@ class _Fitted:
 def _side_by_side(grid: Grid, width: int) -> Iterator[list[int]]:
     """Yield the places of the columns that fit side by side, until all are placed; each time after the first column."""
     least = [_least_width(grid, place) for place in range(len(grid.columns))]
-    gap = 2 if grid.headed else 1  # padding, and with headings the box's own
     places = [0]
     for place in range(1, len(grid.columns)):
-        if len(places) > 1 and sum(least[one] for one in [*places, place]) + gap * len(places) > width:
+        if len(places) > 1 and sum(least[one] for one in [*places, place]) + _GAP * len(places) > width:
             yield places
             places = [0]
         places.append(place)
@@ -106,7 +106,7 @@ def _table(grid: Grid, places: Sequence[int]) -> Table:
         show_header=grid.headed,
         show_edge=False,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=(0, 1 if grid.headed else 2, 0, 0),
     )
     for column in (grid.columns[place] for place in places):
         table.add_column(

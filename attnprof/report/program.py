@@ -208,7 +208,7 @@ def _held(process: ProcessFindings) -> Section:
     """Return the table of what held the memory when it ran out, else at the peak."""
     failure, peak = process.out_of_memory, process.peak
     if failure and failure.holders:
-        return (_holders_grid("then", failure.holders, failure.allocated_bytes),)
+        return (_holders_grid("when memory ran out", failure.holders, failure.allocated_bytes),)
     if peak:
         when = "at the peak" if peak.allocated_bytes >= process.peak_allocated_bytes else "close to the peak"
         return (_holders_grid(when, peak.holders, peak.allocated_bytes),)
@@ -226,7 +226,7 @@ def _holders_grid(when: str, holders: Sequence[LineHolder], allocated_bytes: int
         total, blocks = format_bytes(sum(one.total_bytes for one in rest)), str(sum(one.blocks for one in rest))
         largest = format_bytes(max(one.largest_bytes for one in rest))
         rows.append(Row((total, blocks, largest, f"{len(rest)} others")))
-    return Grid(f"Who held {format_bytes(allocated_bytes)} {when}:", _COLUMNS, tuple(rows))
+    return Grid(f"Lines that held {format_bytes(allocated_bytes)} {when}", _COLUMNS, tuple(rows))
 
 
 def _holder_text(holder: LineHolder) -> str:

@@ -217,4 +217,4 @@ def _emulation(tell: Callable[[str], None]) -> Iterator[Finding]:
         old = (runner.environment.cudnn or 0) < _CUDNN_THAT_PLANS
         action = "install a torch that brings cuDNN 9.8 or newer" if old else "install another release of torch"
         yield Finding("cuDNN", "does not plan without a card here: its workspaces count as 0 bytes", False, action)
-    yield from (Finding("limits", line) for line in KNOWN_LIMITATIONS)
+    yield from (Finding("limitations", line) for line in KNOWN_LIMITATIONS)
