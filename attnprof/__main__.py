@@ -1,3 +1,5 @@
+"""Runs `python -m attnprof`."""
+
 from attnprof.cli.app import main
 
 main()

@@ -158,13 +158,24 @@ def limits(
 
     Args:
         vary: the size to search: `hw`, `batch` or `channels`.
-        hw, batch, channels: as in `sweep`; the one that is searched is ignored.
+        hw: sizes of the map, as in `sweep`; ignored if the map is searched.
+        batch: batch sizes; ignored if the batch is searched.
+        channels: numbers of input channels; ignored if they are searched.
         aspect: width over height of the maps that are searched, as `"16:9"` or `1.5`.
         step: try only multiples of this number. The default is 1; 8 if maps or channels are searched on a real device.
-        mode, dtype, block, reduction, strategy: as in `sweep`.
-        device, gpu, context: as in `sweep`.
+        mode: as in `sweep`.
+        dtype: as in `sweep`.
+        block: as in `sweep`.
+        reduction: as in `sweep`.
+        strategy: as in `sweep`.
+        device: as in `sweep`.
+        gpu: as in `sweep`.
+        context: as in `sweep`.
         budget: memory that a case may use; a CPU needs it, because its memory has no fixed size.
-        timeout, seed, out, resume: as in `sweep`.
+        timeout: seconds after which a probe is stopped.
+        seed: as in `sweep`.
+        out: as in `sweep`.
+        resume: as in `sweep`.
 
     Returns:
         A row for each search, with the columns of `attnprof limits --csv`.
@@ -234,14 +245,25 @@ def recommend(
         True
 
     Args:
-        hw, batch, channels, mode, dtype, block, reduction: as in `sweep`, one value each.
+        hw: one size of the feature map, as `64` or `"64x96"`.
+        batch: one batch size.
+        channels: one number of input channels.
+        mode: `forward` or `train`.
+        dtype: one data type.
+        block: one attention block.
+        reduction: as in `sweep`.
         strategy: the candidates.
         allow_approximate: whether approximate strategies can be picked as well.
         margin: memory to keep free for the rest of the model, as `"10%"`, `"1GiB"` or a number of bytes.
-        device, context, budget: as in `sweep`.
+        device: as in `sweep`.
         gpu: one card to emulate instead of measuring.
-        timeout, seed, out, resume: as in `sweep`.
+        context: as in `sweep`.
+        budget: as in `sweep`.
+        timeout: as in `sweep`.
+        seed: as in `sweep`.
         records: a file of an earlier sweep to answer from; nothing is run.
+        out: as in `sweep`.
+        resume: as in `sweep`.
 
     Returns:
         The recommendation: `.strategy`, `.pick`, `.ranking` with every candidate, `.snippet` to paste, and `.nearest`
@@ -299,7 +321,7 @@ def profile_model(
     out: Location | None = None,
     resume: bool = False,
 ) -> tuple[ModelProfile, ...]:
-    """Measure a whole model, unmodified and with its attention blocks patched.
+    r"""Measure a whole model, unmodified and with its attention blocks patched.
 
     The model is named by its place and not given as an object: each case runs in a process of its own, which makes
     the model anew with the same random weights, on a card that may be emulated there only. A live module would carry
@@ -308,7 +330,7 @@ def profile_model(
     Examples:
         >>> import attnprof
         >>> from pathlib import Path
-        >>> _ = Path("net.py").write_text("from torch import nn\\nnet = nn.Conv2d(3, 8, 3)\\n")
+        >>> _ = Path("net.py").write_text("from torch import nn\nnet = nn.Conv2d(3, 8, 3)\n")
         >>> [profile] = attnprof.profile_model(
         ...     "net.py:net", (2, 3, 8, 8), strategy="as-is", device="cpu", largest_batch=False
         ... )
@@ -328,7 +350,15 @@ def profile_model(
         channels_last: whether images and weights are laid out in channels_last.
         strategy: what to patch the attention blocks with; the unmodified model is always measured.
         largest_batch: whether to search for the largest batch that fits.
-        device, gpu, context, budget, case_seconds, timeout, seed, out, resume: as in `sweep`.
+        device: as in `sweep`.
+        gpu: as in `sweep`.
+        context: as in `sweep`.
+        budget: as in `sweep`.
+        case_seconds: as in `sweep`.
+        timeout: as in `sweep`.
+        seed: as in `sweep`.
+        out: as in `sweep`.
+        resume: as in `sweep`.
 
     Returns:
         A profile for each mode on each device.

@@ -1,8 +1,8 @@
-"""What a user did that cannot be carried out, as opposed to a fault of attnprof."""
+"""Errors that the user can do something about, as opposed to faults of attnprof."""
 
 
 class AttnprofError(Exception):
-    """A one-line message for the user: what happened, with which value, and what to do.
+    """An error with a one-line message for the user: what happened, with which value, and what to do.
 
     The command line prints it without a traceback and exits with `exit_code`.
     """
@@ -11,6 +11,6 @@ class AttnprofError(Exception):
 
 
 class WorkerError(AttnprofError):
-    """The measuring process could not be started or cannot serve the request."""
+    """An error of the measuring process: it cannot be started, or cannot serve the request."""
 
     exit_code = 1

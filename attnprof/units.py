@@ -1,4 +1,4 @@
-"""Sizes and durations as people write and read them. Inside attnprof: integer bytes and seconds."""
+"""Sizes and durations as people write and read them; inside attnprof they are integer bytes and seconds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _FACTORS = {
 
 
 def parse_bytes(text: str) -> int:
-    """`"12GB"` -> 12_000_000_000, `"12GiB"` -> 12 * 2**30 (IEC 80000-13), `"4096"` -> 4096.
+    """Read a memory size: `"12GB"` is 12_000_000_000, `"12GiB"` is 12 * 2**30 (IEC 80000-13), `"4096"` is 4096.
 
     Raises:
         AttnprofError: the text is not a positive size.
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
     factor = _FACTORS.get(match[2].lower()) if match else None
     size = int(float(match[1]) * factor) if match and factor else 0
     if size <= 0:
@@ -28,7 +28,7 @@ def parse_bytes(text: str) -> int:
 
 
 def format_bytes(count: int | None) -> str:
-    """Three significant digits in binary units (`1.25 GiB`), as PyTorch's own messages use."""
+    """Spell a size with three significant digits in binary units (`1.25 GiB`), as PyTorch's own messages use."""
     if count is None:
         return "-"
     size = float(count)
@@ -40,7 +40,7 @@ def format_bytes(count: int | None) -> str:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """Three significant digits in us, ms or s (`12.3 ms`)."""
+    """Spell a time with three significant digits in us, ms or s (`12.3 ms`)."""
     if seconds is None:
         return "-"
     for factor, unit in ((1e6, "us"), (1e3, "ms")):
@@ -50,7 +50,7 @@ def format_seconds(seconds: float | None) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Whole seconds or minutes, for estimates (`45 s`, `3 min 20 s`)."""
+    """Spell a duration in whole seconds, minutes or hours, for estimates (`45 s`, `3 min 20 s`)."""
     whole = max(1, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -1,1 +1,1 @@
-"""The commands. The only place that prints results and exits."""
+"""The command line: the only place that prints results and exits."""

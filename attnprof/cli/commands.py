@@ -1,4 +1,4 @@
-"""What the longer commands do between their options and their end.
+"""The longer commands, from a study to the printed result.
 
 Every import of a report, of progress or of a run stands inside its function: `--help` needs none of them, and answers
 in a tenth of the time without. `docs/decisions` has the reasons.
@@ -33,7 +33,7 @@ NOTHING_FITS = 3
 
 @dataclass(frozen=True)
 class Output:
-    """Where a result goes.
+    """The places that a result goes to.
 
     Attributes:
         format: of stdout, one of `FORMATS`.

@@ -1,4 +1,4 @@
-"""How a command meets its user: what it prints and where, and the exit code it ends with."""
+"""The meeting of a command and its user: prints to stdout and stderr, and turns errors into exit codes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How each command finds its answer: it starts runners and reads what they measure. Needs no torch."""
+"""One module for each command: it starts runners and reads what they measure. Needs no torch."""

@@ -1,4 +1,4 @@
-"""The largest size that fits, bracketed by one that ran and one that did not. Needs no torch."""
+"""Searches the largest size that fits: between one that ran and one that did not. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from attnprof.cases.measurement import Outcome
 from attnprof.cases.record import Record
 
 _START = {"hw": 64, "batch": 1, "channels": 64}
-_FAR = 1.2  # a bracket this wide is not guessed in from its lower end alone
-_PATIENCE = 4  # guesses that do not halve the bracket, before bisection
-_APART = 1.05  # from one point of a law to the next
-_POINTS = 3  # that a law is fitted to
-_POWERS = (0.5, 1.0, 2.0, 3.0, 4.0)  # of the side: 2 for memory in N, 4 for N^2; of batch and channels: 1 and less
-_GROWTH = 64.0  # from the largest size that ran to the next guess, at most
+_FAR = 1.2  # in a bracket wider than this factor, its lower end alone is no basis for a guess
+_PATIENCE = 4  # guesses in a row that do not halve the bracket, before bisection begins
+_APART = 1.05  # least factor between two sizes that a law is fitted to
+_POINTS = 3  # sizes that a law is fitted to
+# Powers of the size that memory may grow with. Side: 2 if memory is linear in N, 4 if quadratic. Batch: 1.
+_POWERS = (0.5, 1.0, 2.0, 3.0, 4.0)
+_GROWTH = 64.0  # largest factor from a size that ran to the next guess
 
 
 class Search:
-    """Where to look next, from what has been seen. Pure: it measures nothing.
+    """The sizes seen so far, and the next one to look at. It measures nothing itself.
 
-    Guesses come from the law load = a + b * size^p through the three largest sizes that ran; where
-    both ends are seen and guessing stops halving the bracket, from bisection.
+    Guesses come from the law load = a + b * size^p through the three largest sizes that ran. If guessing does not
+    halve the bracket any more, guesses come from bisection.
+
+    Args:
+        start: the first size to look at.
+        step: sizes are its multiples.
+        capacity_bytes: the load that just fits, for guessing alone.
     """
 
     def __init__(self, start: int, step: int, capacity_bytes: int) -> None:
@@ -35,24 +41,25 @@ class Search:
         self._slow = 0  # guesses in a row that did not halve the bracket
 
     def next_size(self) -> int | None:
-        """None: the bracket is closed, or nothing smaller is left."""
+        """Return the next size to look at; None if the bracket is closed, or nothing smaller is left."""
         low, high = self.largest_ok or 0, self.smallest_failed
         if high is None:
             return self._clamped(self._guess(), low + self.step, low * _GROWTH) if low else self._start
         if high - low <= self.step:
             return None
         guess = self._guess() if self.loads and self._slow < _PATIENCE else (low + high) / 2
-        # The law is good to a granule or two: outside of the bracket, look beside its end, then further in.
+        # The fitted law is off by a step or two. If its guess falls outside the bracket, look just inside the nearer
+        # end, then move inwards.
         aside = self.step * 2**self._slow
         if guess >= high:
-            # Or what ran is too far away to guess from: come nearer.
+            # In a wide bracket the sizes that ran are too far away to guess from, so come nearer first.
             guess = math.sqrt(low * high) if high > _FAR * low else high - aside
         elif guess <= low:
             guess = low + aside
         return self._clamped(guess, low + self.step, high - self.step)
 
     def tell(self, size: int, load_bytes: int | None) -> None:
-        """What came of a size: the memory that it took, or None if it did not fit."""
+        """Note the memory that a size needed, or None if it did not fit."""
         before = self._width()
         if load_bytes is None:
             self.smallest_failed = size
@@ -83,7 +90,7 @@ class Search:
         return float(beyond ** (1 / power)) if beyond > 0 else 0.0
 
     def _spaced(self) -> list[tuple[int, int]]:
-        """The largest sizes that ran, so far apart that rounding to segments does not make the law."""
+        """Return the largest sizes that ran, far enough apart that the rounding to segments does not bend the law."""
         kept: list[tuple[int, int]] = []
         for size in sorted(self.loads, reverse=True):
             if not kept or size * _APART <= kept[0][0]:
@@ -105,10 +112,15 @@ def find_threshold(
     """Probe until the largest size that runs and the smallest that does not are neighbours.
 
     Args:
-        capacity_bytes: what a case may take, for guessing alone.
+        axis: what varies.
+        strategy: its canonical spelling.
+        capacity_bytes: memory that a case may use, for guessing alone.
         probe: measures a case.
-        untried: why a case is not even to be tried, or ""; the first such ends the search.
-        start: the first size to look at; None: a small one.
+        untried: returns why a case is not worth trying, or ""; the first such case ends the search.
+        start: the first size to look at; by default a small one.
+
+    Returns:
+        Both sizes, and how memory grows between them.
     """
     search = Search(start or _START[axis.vary], axis.step, capacity_bytes)
     records: dict[int, Record] = {}
@@ -144,7 +156,7 @@ def find_threshold(
 
 
 def _nearer(axis: Axis, strategy: str, size: int, largest_ok: int | None, untried: Callable[[Case], str]) -> int | None:
-    """Between what ran and a size that is not to be tried, one that is; None: nothing worth it."""
+    """Return a size between the largest that ran and one too slow to try; None if the gap is too small."""
     while largest_ok and size > _FAR * largest_ok:
         size = int(math.sqrt(size * largest_ok)) // axis.step * axis.step
         if size > largest_ok and not untried(Case(axis.workload(size), strategy)):
@@ -153,13 +165,14 @@ def _nearer(axis: Axis, strategy: str, size: int, largest_ok: int | None, untrie
 
 
 def _load_bytes(record: Record) -> int:
-    """What counts against the capacity: on CUDA whole segments."""
+    """Return the bytes that count against the capacity: reserved segments on CUDA, allocated bytes elsewhere."""
     memory = record.measurement.memory
     assert memory is not None
     return memory.peak_reserved_bytes or memory.peak_allocated_bytes
 
 
 def _exponent(axis: Axis, records: dict[int, Record]) -> float | None:
+    """Return p of peak ~ amount^p, from the largest size that ran and the next one that is far enough from it."""
     peaks = {
         axis.amount(size): record.measurement.memory.peak_allocated_bytes
         for size, record in records.items()
@@ -168,7 +181,7 @@ def _exponent(axis: Axis, records: dict[int, Record]) -> float | None:
     amounts = sorted(peaks)
     if not amounts:
         return None
-    apart = [amount for amount in amounts if amount <= amounts[-1] / 1.2]
+    apart = [amount for amount in amounts if amount <= amounts[-1] / _FAR]
     if not apart:
         return None
     small, large = apart[-1], amounts[-1]

@@ -1,4 +1,4 @@
-"""What attnprof can do on this machine: `attnprof doctor`. Needs no torch itself."""
+"""`attnprof doctor`: finds out what works on this machine by trying it. Needs no torch itself."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from attnprof.cases.settings import Settings
 from attnprof.cases.workload import Workload
 from attnprof.errors import AttnprofError
 from attnprof.measure.runner import Runner
+from attnprof.studies.devices import make_runner
 from attnprof.units import format_bytes
 
 _PROBE = Case(Workload(1, 128, 64, 64, mode="train"), "naive")
 _OLDEST_TORCH = (2, 6)  # as pyproject.toml has it
 _CUDNN_THAT_PLANS = 90800  # emulation/native/cudnn_plan.c
-_SCARCE_SHARE = 0.25  # of the memory: with less of it free, what the device could hold is out of memory
-_NAMED = 3  # other processes, of many
+_SCARCE_SHARE = 0.25  # of the memory: if less is free, cases that would fit the device run out of memory
+_NAMED = 3  # other processes that are named, if there are many
 
-# What torch says (c10/cuda/CUDAFunctions.cpp, torch/cuda/__init__.py), what that is, and what to do.
+# Words of torch's message (c10/cuda/CUDAFunctions.cpp, torch/cuda/__init__.py), their meaning, and what to do.
 _NO_CUDA = (
     ("not compiled with CUDA", "this torch is built for the CPU alone",
      "for a card, or --gpu: install a CUDA build of torch (pytorch.org/get-started)"),
@@ -38,7 +39,14 @@ _NO_CUDA = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the answer, whether all is well with it, and what to do where something is missing."""
+    """One fact about this machine.
+
+    Attributes:
+        topic: what it is about, as `torch` or `memory`.
+        text: the fact.
+        fine: whether nothing is wrong with it.
+        action: what to do about it, or "".
+    """
 
     topic: str
     text: str
@@ -50,7 +58,10 @@ def examine(tell: Callable[[str], None]) -> Iterator[Finding]:
     """Look at torch, the device and the emulation by using them; nothing is assumed.
 
     Args:
-        tell: told what takes a while.
+        tell: called with a line of text before something that takes a while.
+
+    Yields:
+        Facts, in the order in which they are shown.
     """
     yield from _device(tell)
     yield from _emulation(tell)
@@ -83,7 +94,7 @@ def _device(tell: Callable[[str], None]) -> Iterator[Finding]:
 def _old_torch() -> Iterator[Finding]:
     try:
         installed = version("torch")
-    except PackageNotFoundError:  # none, or one that pip did not install: starting it tells
+    except PackageNotFoundError:  # no torch, or one that pip did not install: starting it will show
         return
     numbers = tuple(map(int, re.findall(r"[0-9]+", installed)[:2]))
     if numbers < _OLDEST_TORCH:
@@ -114,7 +125,7 @@ def _device_text(runner: Runner) -> str:
 
 
 def _no_cuda(said: str) -> tuple[str, str]:
-    """What keeps torch from a card, and what to do."""
+    """Return what keeps torch from a card, and what to do about it."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     for words, why, action in _NO_CUDA:
         if words in said:
@@ -138,8 +149,8 @@ def _memory(state: DeviceState) -> Iterator[Finding]:
         yield Finding("memory", text)
     if state.unnamed:
         names = {NO_BINDINGS: "pip install nvidia-ml-py", IN_CONTAINER: "run nvidia-smi on the host"}
-        action = names.get(state.unnamed, "run nvidia-smi: it needs NVML too, and says more")
-        yield Finding("memory", f"who else has it cannot be told: {state.unnamed}", action=action)
+        action = names.get(state.unnamed, "run nvidia-smi: it needs NVML too, and explains more")
+        yield Finding("memory", f"cannot list the processes that use this memory: {state.unnamed}", action=action)
 
 
 def _process_text(process: OtherProcess) -> str:
@@ -148,7 +159,7 @@ def _process_text(process: OtherProcess) -> str:
 
 
 def _kernels(state: DeviceState) -> Iterator[Finding]:
-    """Of scaled_dot_product_attention, dtypes with the same ones together."""
+    """Yield the usable kernels of scaled_dot_product_attention, once for all dtypes that have the same."""
     groups: list[tuple[list[str], Mapping[str, str]]] = []
     for dtype, kernels in state.kernels.items():
         same = next((names for names, others in groups if others == kernels), None)
@@ -170,7 +181,7 @@ def _kernels(state: DeviceState) -> Iterator[Finding]:
 
 
 def _context(found: Environment, runner: Runner) -> Finding:
-    """What CUDA takes beside the allocator, after a step that has loaded its kernels and libraries."""
+    """Find out what CUDA takes outside the allocator, after a step that has loaded its kernels and libraries."""
     result = runner.measure(_PROBE)
     memory = result.measurement.memory
     if memory is None or memory.context_bytes is None:
@@ -184,7 +195,7 @@ def _context(found: Environment, runner: Runner) -> Finding:
 
 
 def _remedy(result: Result, capability: str | None) -> str:
-    """What to do about a step that fails."""
+    """Return what to do about a step that fails."""
     if "no kernel image" in result.reason:
         return f"install a torch built for compute capability {capability} (pytorch.org/get-started)"
     if result.outcome is Outcome.OUT_OF_MEMORY:
@@ -193,13 +204,12 @@ def _remedy(result: Result, capability: str | None) -> str:
 
 
 def _emulation(tell: Callable[[str], None]) -> Iterator[Finding]:
-    from attnprof.emulation import KNOWN_LIMITATIONS, emulation_environment
+    from attnprof.emulation import KNOWN_LIMITATIONS
 
     [card] = parse_cards("t4")
     try:
-        environ = emulation_environment(card, tell)
-        tell("running a training step on an emulated T4")
-        with Runner(Settings(device="cuda"), environ=environ) as runner:
+        with make_runner(Settings(), card, tell) as runner:
+            tell("running a training step on an emulated T4")
             runner.open()
             result = runner.measure(_PROBE)
     except AttnprofError as error:

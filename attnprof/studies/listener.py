@@ -1,4 +1,4 @@
-"""What a study reports while it runs."""
+"""The listener that a study reports to while it runs."""
 
 from __future__ import annotations
 

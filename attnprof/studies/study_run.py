@@ -1,4 +1,4 @@
-"""How a study is carried out: its runners and its file are opened, each device is served, results are kept."""
+"""Carries a study out: opens its runners and its file, serves each device, and keeps the results."""
 
 from __future__ import annotations
 

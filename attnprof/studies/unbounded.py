@@ -1,4 +1,4 @@
-"""How much memory a case needs that does not fit its own card."""
+"""Finds how much memory a case needs that does not fit its own card."""
 
 from __future__ import annotations
 

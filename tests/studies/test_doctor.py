@@ -15,7 +15,7 @@ from attnprof.cases.device_state import IN_CONTAINER, NO_BINDINGS, DeviceState, 
 from attnprof.cases.measurement import Measurement, Outcome, Result, Source
 from attnprof.emulation.toolkit import EmulationError
 from attnprof.errors import WorkerError
-from attnprof.measure import host_memory as limits
+from attnprof.measure import host_memory
 from attnprof.measure.worker.devices import nvml
 from attnprof.studies import doctor
 
@@ -135,7 +135,7 @@ def test_where_the_other_processes_cannot_be_told(examined, unnamed, action):
     result = Result(Outcome.CRASHED, "signal SIGSEGV", Measurement())
     state, why = told(examined(CARD, device_state(unnamed=unnamed), result), "memory")
     assert state[0] == "14.0 GiB free of 16.0 GiB"
-    assert why[0] == f"who else has it cannot be told: {unnamed}"
+    assert why[0] == f"cannot list the processes that use this memory: {unnamed}"
     assert action in why[2]
 
 
@@ -177,17 +177,17 @@ def test_a_torch_that_does_not_start_or_is_old(examined, monkeypatch):
 
 
 def test_a_large_process_is_named_and_this_one_is_not(monkeypatch):
-    monkeypatch.setattr(limits, "total_bytes", lambda: GIB)
+    monkeypatch.setattr(host_memory, "total_bytes", lambda: GIB)
     with subprocess.Popen(
         [sys.executable, "-c", "held = bytes(range(256)) * 2**19; print(len(held), flush=True); input()"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout.readline() == b"134217728\n"
-        found = {process.pid: process for process in limits.other_processes()}
+        found = {process.pid: process for process in host_memory.other_processes()}
         process.communicate(b"\n")
     assert found[process.pid].name.startswith("python")
     assert 2**27 < found[process.pid].held_bytes < 2**28
-    assert limits.os.getpid() not in found
+    assert host_memory.os.getpid() not in found
 
 
 class Nvml:

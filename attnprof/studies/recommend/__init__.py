@@ -1,1 +1,1 @@
-"""Which variant to use for a workload: from runs of all candidates or from records. Needs no torch itself."""
+"""Recommends a strategy for a workload, from runs of all candidates or from earlier records. Needs no torch itself."""

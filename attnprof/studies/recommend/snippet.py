@@ -1,4 +1,4 @@
-"""Code to paste: a strategy in the place of a user's own block, with its weights."""
+"""Code to paste: it replaces a user's own block with a strategy and keeps the weights."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _PATCHED = """\
 # attnprof is installed from a clone of its repository: pip install .
 import attnprof
 
-# `model` is yours: its blocks keep their weights, and what could not be
-# patched is told with the reason.
+# `model` is yours. Its blocks keep their weights. The report lists the
+# blocks that could not be patched, with the reason.
 print(attnprof.patch(model, strategy="{strategy}"))
 # {result}"""
 
@@ -36,20 +36,24 @@ new = block_form("{block}").build(channels, "{strategy}")
 
 
 def snippet(strategy: str, block: str = "sagan") -> str:
-    """Lines that compute a block by a strategy: the block `new` for `old`, or those of a `model` in place.
+    """Return code that makes a block `new` from the block `old`, or patches the blocks of a `model` in place.
+
+    Args:
+        strategy: its spelling.
+        block: the name of the user's block.
 
     Raises:
         StrategyError: an unknown or impossible strategy.
         BlockError: an unknown block.
     """
     parsed, form = parse_strategy(strategy), block_form(block)
-    template, result = _ANEW, "new(x) gives the output; there is no attention map."
+    template, result = _ANEW, "new(x) returns the output; there is no attention map."
     if form.name == "sagan":
         template = _SAGAN
     elif parsed.precision_name not in ("fp16", "bf16"):
-        template, result = _PATCHED, "model(x) as before; attnprof.unpatch(model) takes it back."
+        template, result = _PATCHED, "Call model(x) as before; attnprof.unpatch(model) undoes it."
     if template is not _PATCHED and parsed.has_map:
-        result = "new(x) gives the output alone, new(x, return_attention=True) the map too."
+        result = "new(x) returns the output, new(x, return_attention=True) the map as well."
     if parsed.another_attention:
-        result += "\n# Another attention than before: the weights load, and need training again."
+        result += "\n# This is another attention: the weights load but need training again."
     return template.format(strategy=parsed, block=form.name, result=result)
