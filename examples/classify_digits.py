@@ -27,7 +27,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from attnprof.attention import StrategyError, parse_strategy
 from attnprof.cases.parsing import parse_names
 from attnprof.cases.plan import DEFAULT_STRATEGIES
-from attnprof.cli.terminal import console, note, run_app, surviving
+from attnprof.cli.terminal import Interrupted, note, run_app
 from attnprof.errors import AttnprofError
 
 if TYPE_CHECKING:
@@ -143,19 +143,22 @@ def _compare(request: Request, strategies: Sequence[str]) -> None:
     found = device.environment().to_json()
     environment = {name: found[name] for name in _SHOWN}
     runs: list[Run] = []
-    with surviving() as ending:
+    ending: BaseException | None = None
+    try:
         for run in _trained(request, strategies, digits, device, per_epoch):
             runs.append(run)
             _save(request, runs, environment)
+    except (AttnprofError, KeyboardInterrupt, Interrupted) as error:
+        ending = error  # raised when what is done has been shown
     if runs:
         if ending:
             _save(request, runs, environment)  # the last one's may have been what was interrupted
-        console().print(to_table(runs, request.title()))
+        Console(highlight=False).print(to_table(runs, request.title()))
         draw(runs, request.title(), _place(environment), Path(request.out) / "plot.png")
         note(f"saved in {request.out}: table.md, table.csv, steps.csv, plot.png")
-    for error in ending:
+    if ending is not None:
         note(f"stopped after {len(runs)} of {len(strategies)} strategies")
-        raise error
+        raise ending
     _require_agreement(runs)
 
 
