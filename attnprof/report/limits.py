@@ -20,9 +20,13 @@ _LEGEND = (
 )
 _AMOUNTS = {"hw": "N = H * W", "batch": "the batch", "channels": "the channels"}
 _COLUMNS = (
-    Column("strategy", folds=True), Column("largest", right=True), Column("peak", right=True),
-    Column("fails at", right=True), Column("p", right=True), Column("probes", right=True),
-)  # fmt: skip
+    Column("strategy", folds=True),
+    Column("largest", right=True),
+    Column("peak", right=True),
+    Column("fails at", right=True),
+    Column("p", right=True),
+    Column("probes", right=True),
+)
 
 
 def _of_record(threshold: Threshold, name: str) -> Any:

@@ -22,9 +22,12 @@ _LEGEND = '~ marks an approximate strategy. "inside operators": their temporarie
 _TRAINING = "peak and reserved are of two steps, so gradients and optimizer state are in them."
 _STEP = Column("a step", right=True)
 _COLUMNS = (
-    Column("strategy", folds=True), Column("peak", right=True), Column("reserved", right=True), _STEP,
+    Column("strategy", folds=True),
+    Column("peak", right=True),
+    Column("reserved", right=True),
+    _STEP,
     Column("largest batch", right=True),
-)  # fmt: skip
+)
 _PARTS = 8  # of a model that are named
 _DOMINATES = 0.5  # a part with this share of what its parent holds is named in the parent's place
 
@@ -152,8 +155,8 @@ def _of_peak(record: Record, name: str) -> Any:
 def _grids(profile: ModelProfile) -> Iterator[Grid]:
     title = f"{profile.workload} - {place_text(profile.as_is)}"
     # An emulated card takes no time of its own.
-    shown = [place for place, column in enumerate(_COLUMNS) if profile.as_is.source is Source.MEASURED
-             or column is not _STEP]  # fmt: skip
+    timed = profile.as_is.source is Source.MEASURED
+    shown = [place for place, column in enumerate(_COLUMNS) if timed or column is not _STEP]
     rows = (_row(record, profile) for record in profile.records)
     picked = (Row(tuple(row.cells[place] for place in shown), failed=row.failed) for row in rows)
     yield Grid(title, tuple(_COLUMNS[place] for place in shown), tuple(picked))

@@ -14,8 +14,7 @@ from enum import Enum
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
-from rich.console import Group as Lines
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
@@ -96,7 +95,7 @@ class Page:
             parts += [Text()] if parts else []
             for one in section:
                 parts += _drawn(one) if isinstance(one, Grid) else [_typed(one)]
-        return Lines(*parts)
+        return Group(*parts)
 
     def markdown(self) -> str:
         """Return Markdown for an issue or a README."""

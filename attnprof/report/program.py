@@ -26,13 +26,17 @@ from attnprof.units import format_bytes
 
 _HOLDERS, _READ_LINES, _STACK_LINES = 10, 10, 4  # that are shown
 _COLUMNS = (
-    Column("holds", right=True), Column("blocks", right=True), Column("largest", right=True),
+    Column("holds", right=True),
+    Column("blocks", right=True),
+    Column("largest", right=True),
     Column("allocated at", folds=True),
-)  # fmt: skip
+)
 _PROCESS_COLUMNS = (
-    Column("process", right=True), Column("peak", right=True), Column("with context", right=True),
+    Column("process", right=True),
+    Column("peak", right=True),
+    Column("with context", right=True),
     Column("command", folds=True),
-)  # fmt: skip
+)
 _SUMMARY_COLUMNS = (Column("figure"), Column("value", folds=True))
 _COMMAND_LETTERS = 80
 _PACKAGES = ("site-packages", "dist-packages")

@@ -14,7 +14,6 @@ from attnprof.report.provenance import place_text
 from attnprof.report.remarks import against_naive, another_attention_remarks, note_remarks, strategy_text
 from attnprof.studies.recommend.ranking import Option, Ranking
 from attnprof.studies.recommend.recommendation import Nearest, Recommendation
-from attnprof.studies.recommend.snippet import snippet
 from attnprof.units import format_bytes, format_seconds
 
 _LEGEND = (
@@ -22,9 +21,12 @@ _LEGEND = (
     "strategy, and an estimated time."
 )
 _COLUMNS = (
-    Column("strategy", folds=True), Column("needs", right=True), Column("share", right=True),
-    Column("step time", right=True), Column("verdict", folds=True),
-)  # fmt: skip
+    Column("strategy", folds=True),
+    Column("needs", right=True),
+    Column("share", right=True),
+    Column("step time", right=True),
+    Column("verdict", folds=True),
+)
 
 
 FIELDS: tuple[Field[tuple[Recommendation, Option]], ...] = (
@@ -66,7 +68,7 @@ def recommend_page(found: Recommendation) -> Page:
     notes = (Paragraph(Kind.LEGEND, _LEGEND), *paragraphs(Kind.REMARK, _remarks(found)))
     first, *rest = _verdict(found)
     verdict = (Paragraph(Kind.VERDICT, first), *paragraphs(Kind.TEXT, rest))
-    code = paragraphs(Kind.CODE, [_code(found.ranking)] if found.ranking.pick else [])
+    code = paragraphs(Kind.CODE, filter(None, [found.snippet]))
     rows = rows_of(FIELDS, ((found, option) for option in found.ranking.options))
     return Page(((_grid(found),), notes, verdict, code), names_of(FIELDS), rows, _document(found, rows))
 
@@ -92,13 +94,8 @@ def _document(found: Recommendation, options: Sequence[Mapping[str, Any]]) -> di
         "nearest": [
             {"given_up": near.given_up, **near.case.to_json(), "need_bytes": near.need_bytes} for near in found.nearest
         ],
-        "snippet": _code(ranking) if pick else None,
+        "snippet": found.snippet or None,
     }
-
-
-def _code(ranking: Ranking) -> str:
-    assert ranking.pick is not None
-    return snippet(ranking.pick.strategy, ranking.workload.block)
 
 
 def _seconds(option: Option) -> float | None:
@@ -115,8 +112,11 @@ def _threshold_fields(threshold: Threshold | None) -> dict[str, Any] | None:
         return None
     workload = threshold.axis.workload(threshold.largest_ok)
     return {
-        "batch": workload.batch, "height": workload.height, "width": workload.width, "is_the_limit": threshold.closed,
-    }  # fmt: skip
+        "batch": workload.batch,
+        "height": workload.height,
+        "width": workload.width,
+        "is_the_limit": threshold.closed,
+    }
 
 
 def _grid(found: Recommendation) -> Grid:

@@ -22,9 +22,14 @@ LEGENDS = (
 LEGENDS_SIDE_BY_SIDE = (_MARKS, "Each cell: highest memory allocated, and the attention kernel (eff: efficient).")
 
 _COLUMNS = (
-    Column("strategy", folds=True), Column("peak", right=True), Column("step", right=True),
-    Column("reserved", right=True), Column("total", right=True), Column("of card", right=True), Column("kernel"),
-)  # fmt: skip
+    Column("strategy", folds=True),
+    Column("peak", right=True),
+    Column("step", right=True),
+    Column("reserved", right=True),
+    Column("total", right=True),
+    Column("of card", right=True),
+    Column("kernel"),
+)
 _SHORT = {"efficient": "eff"}
 
 

@@ -17,9 +17,14 @@ LEGENDS = (
 )
 
 _COLUMNS = (
-    Column("strategy", folds=True), Column("peak", right=True), Column("step", right=True),
-    Column("latency", right=True), Column("speed", right=True), Column("error", right=True), Column("kernel"),
-)  # fmt: skip
+    Column("strategy", folds=True),
+    Column("peak", right=True),
+    Column("step", right=True),
+    Column("latency", right=True),
+    Column("speed", right=True),
+    Column("error", right=True),
+    Column("kernel"),
+)
 _PEAK, _LATENCY = 1, 3
 
 

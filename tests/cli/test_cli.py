@@ -137,7 +137,7 @@ def test_cards_are_swept_and_resumed(on_card, tmp_path):
     some = ["sweep", "--hw", "8,512", "--strategy", "naive,sdpa-pad", "--mode", "forward", "--out", path]
     first = attnprof_command(*some, "--gpu", "t4")
     assert first.returncode == 0, first.stderr
-    assert "1x128x8x8 fp32 forward - t4: 14.6 GiB, of it 137 MiB context (emulated)" in first.stdout
+    assert "1x128x8x8 fp32 forward - t4: 14.6 GiB, CUDA context 137 MiB (emulated)" in first.stdout
     both = attnprof_command(*some, "--gpu", "t4,h100", "--resume", "--format", "csv")
     assert both.returncode == 0, both.stderr
     rows = list(csv.DictReader(io.StringIO(both.stdout)))

@@ -1,11 +1,13 @@
 """The rule by which `recommend` and `sweep` pick a variant, and the reasons against the others. Needs no torch.
 
-The rule: options whose step times' intervals overlap that of the fastest count as equally fast, and the one that
-needs the least memory is picked. Memory within 5 % counts as equal, and then the shorter step decides.
+The rule: options count as equally fast if the interval of their step time overlaps that of the fastest option. Among
+them the one that needs the least memory is picked; memory within 5 % counts as equal, and then the shorter step
+decides.
 
-The interval of a measured time is its median, wider by the noise of its samples (`StepTime`); that of an estimate is
-its factor. The fastest is the option whose interval ends first, and all others are compared with it alone: overlap
-is not transitive, and a chain of neighbours would end at an option that is certainly slower.
+The interval of a measured time is as wide as its samples are few and noisy, and at least 5 % to either side. Two
+estimates overlap if they are within a factor of 1.3. The fastest is the option whose interval ends first. All others
+are compared with it alone: overlap is not transitive, and a chain of neighbours would end at an option that is
+certainly slower.
 """
 
 from __future__ import annotations
