@@ -1,66 +1,51 @@
-"""What the self-attention block costs in a classifier, with each strategy, and whether it changes what is learnt.
+"""Trains a digit classifier with the self-attention block, once for each strategy, and compares what they cost.
 
     python examples/classify_digits.py
     python examples/classify_digits.py --strategy chunked,pooled:2 --size 64 --device cuda --out digits-64
 
-Trains a small convolutional classifier with the block on real handwritten digits (scikit-learn ships them), once per
-strategy, from the same weights and with the same batches. Prints and saves accuracy, memory and time. An
-exact strategy whose losses are not those of `naive` to rounding is an error.
+The images are real handwritten digits (scikit-learn ships them). Every strategy starts from the same weights and sees
+the same batches. Accuracy, memory and time are printed and saved. It is an error if the losses of an exact strategy
+differ from those of `naive` by more than rounding.
 
-Needs scikit-learn and matplotlib. Exit codes: 0 done, 1 an exact strategy is off naive, 2 bad input, 130 interrupted.
+Needs scikit-learn and matplotlib, and of attnprof only what `import attnprof` and `attnprof.attention` offer. Exit
+codes: 0 done, 1 an exact strategy is off naive, 2 bad input, 130 interrupted (143
+terminated).
 """
 
 from __future__ import annotations
 
+import argparse
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
+from digits.errors import ExampleError, OffNaiveError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from attnprof.attention import StrategyError, parse_strategy
-from attnprof.cases.parsing import parse_names
-from attnprof.cases.plan import DEFAULT_STRATEGIES
-from attnprof.cli.terminal import Interrupted, note, run_app
-from attnprof.errors import AttnprofError
 
 if TYPE_CHECKING:
+    from digits.device import Device
     from digits.training import Digits, Run
 
-    from attnprof.measure.worker.devices.base import Device
-
-# Whatever a sweep compares, and what is approximate. fp16 works too; on a CPU it takes longer than all others together.
+# Exact strategies, then approximate ones. fp16 works too, but on a CPU it takes longer than all others together.
 STRATEGIES = (
-    *DEFAULT_STRATEGIES, "pooled:2+sdpa-pad", "sdpa-pad+amp", "sdpa-pad+bf16",
-    "criss-cross", "axial", "linear", "global-context",
-)  # fmt: skip
-# Of the environment, what goes with every figure.
-_SHOWN = ("device", "device_name", "torch", "threads", "platform", "python", "attnprof")
-
-app = typer.Typer(
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    "naive,naive+checkpoint,chunked,online,sdpa,sdpa-pad,sdpa-split,pooled:2,pooled:2+sdpa-pad,sdpa-pad+amp,"
+    "sdpa-pad+bf16,criss-cross,axial,linear,global-context"
 )
-
-
-class OffNaiveError(AttnprofError):
-    """An exact strategy that does not learn what the plain block learns."""
-
-    exit_code = 1
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, as on the command line."""
+    """The options, as on the command line."""
 
-    strategy: str = ",".join(STRATEGIES)
+    strategy: str = STRATEGIES
     epochs: int = 2
     size: int = 32
     batch: int = 32
@@ -69,37 +54,41 @@ class Request:
     out: str = "results/digits"
 
     def strategies(self) -> list[str]:
-        """Canonical spellings, `naive` first: the others are held against it.
+        """Return canonical spellings, `naive` first, because the others are compared with it.
 
         Raises:
-            AttnprofError: an unknown strategy.
+            ExampleError: an unknown strategy.
         """
         try:
-            names = [str(parse_strategy(name)) for name in parse_names(self.strategy, "strategy")]
+            names = [str(parse_strategy(name)) for name in self.strategy.split(",")]
         except StrategyError as error:
-            raise AttnprofError(str(error)) from None
+            raise ExampleError(str(error)) from None
         return list(dict.fromkeys(["naive", *names]))
 
     def check(self) -> None:
-        """Raises AttnprofError on a value that means nothing, or without what the example needs."""
+        """Check the values and what the example needs.
+
+        Raises:
+            ExampleError: a value is out of range, a package is missing, or the folder cannot be made.
+        """
         for name, least in {"epochs": 1, "size": 8, "batch": 2}.items():
             if getattr(self, name) < least:
-                raise AttnprofError(f"{name}: {getattr(self, name)} is too small: use {least} or more")
+                raise ExampleError(f"{name}: {getattr(self, name)} is too small; use {least} or more")
         missing = [package for package in ("sklearn", "matplotlib") if find_spec(package) is None]
         if missing:
-            raise AttnprofError(f"{' and '.join(missing)} not found: pip install scikit-learn matplotlib")
+            raise ExampleError(f"{' and '.join(missing)} not found: pip install scikit-learn matplotlib")
         try:
             Path(self.out).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise AttnprofError(f"out: cannot make the folder {self.out}: {error.strerror}") from None
+            raise ExampleError(f"out: cannot make the folder {self.out}: {error.strerror}") from None
 
     def title(self) -> str:
-        """Of the table and the plot."""
+        """Return the title of the table and the plot."""
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         return f"Digits of {self.size}x{self.size}, {epochs} in batches of {self.batch}, seed {self.seed}"
 
     def command(self) -> str:
-        """That gives the same again; where it saves is left out, being of no account to the figures."""
+        """Return the command that gives the same figures again; the folder has no influence on them."""
         given = [
             f"--{field.name} {shlex.quote(str(getattr(self, field.name)))}"
             for field in fields(self)
@@ -108,87 +97,80 @@ class Request:
         return " ".join(["python examples/classify_digits.py", *given])
 
 
-@app.command()
-def main(
-    strategy: Annotated[
-        str, typer.Option(help="Strategies, as attnprof takes them; naive is run first in any case.")
-    ] = Request.strategy,
-    epochs: Annotated[int, typer.Option(help="Times over the training images.")] = Request.epochs,
-    size: Annotated[int, typer.Option(help="Side to which the images are enlarged: N is its square.")] = Request.size,
-    batch: Annotated[int, typer.Option(help="Images in a step.")] = Request.batch,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = Request.device,
-    seed: Annotated[int, typer.Option(help="Of split, weights and order of batches.")] = Request.seed,
-    out: Annotated[
-        str, typer.Option(help="Folder of the table and the plot; what is there is replaced.")
-    ] = Request.out,
-) -> None:
-    """Train a digit classifier with the block, once per strategy, and compare accuracy, memory and time."""
-    request = Request(**locals())
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ExampleError(message)
+
+
+def parse(arguments: Sequence[str]) -> Request:
+    """Read the command line.
+
+    Raises:
+        ExampleError: an unknown option, or a value of the wrong type.
+    """
+    summary = "Train a digit classifier with the block, once for each strategy; compare accuracy, memory and time."
+    parser = _Parser(description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--strategy", default=Request.strategy, help="strategies; naive is always run, and first")
+    parser.add_argument("--epochs", type=int, default=Request.epochs, help="passes over the training images")
+    parser.add_argument("--size", type=int, default=Request.size, help="side that the images are enlarged to")
+    parser.add_argument("--batch", type=int, default=Request.batch, help="images in a step")
+    parser.add_argument("--device", default=Request.device, help="auto, cpu, cuda or cuda:1")
+    parser.add_argument("--seed", type=int, default=Request.seed, help="of split, weights and order of batches")
+    parser.add_argument("--out", default=Request.out, help="folder of table and plot; older ones are replaced")
+    found = parser.parse_args(arguments)
+    return Request(found.strategy, found.epochs, found.size, found.batch, found.device, found.seed, found.out)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the example; return its exit code."""
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        compare(parse(arguments))
+    except ExampleError as error:
+        _note(f"classify_digits: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def compare(request: Request) -> None:
+    """Train with each strategy, save all figures, and print the table.
+
+    Raises:
+        ExampleError: a value is out of range, or an exact strategy is off naive.
+    """
     strategies = request.strategies()
     request.check()
-    _compare(request, strategies)
-
-
-def _compare(request: Request, strategies: Sequence[str]) -> None:
-    # Late: `--help` needs none of it.
-    from digits.plot import draw
-    from digits.report import to_table
+    # Imported late, because `--help` needs none of it.
+    from digits.device import Device
     from digits.training import load, steps_per_epoch
 
-    device = _open(request.device)
+    device = Device(request.device)
     digits = load(request.size, request.seed, device.name)
     per_epoch = steps_per_epoch(digits, request.batch)
     if not per_epoch:
-        raise AttnprofError(f"batch: {request.batch} is more than the {len(digits.train_labels)} training images")
-    found = device.environment().to_json()
-    environment = {name: found[name] for name in _SHOWN}
+        raise ExampleError(f"batch: {request.batch} is more than the {len(digits.train_labels)} training images")
+    facts = device.facts()
     runs: list[Run] = []
-    ending: BaseException | None = None
     try:
-        for run in _trained(request, strategies, digits, device, per_epoch):
+        for run in trained(request, strategies, digits, device, per_epoch):
             runs.append(run)
-            _save(request, runs, environment)
-    except (AttnprofError, KeyboardInterrupt, Interrupted) as error:
-        ending = error  # raised when what is done has been shown
-    if runs:
-        if ending:
-            _save(request, runs, environment)  # the last one's may have been what was interrupted
-        Console(highlight=False).print(to_table(runs, request.title()))
-        draw(runs, request.title(), _place(environment), Path(request.out) / "plot.png")
-        note(f"saved in {request.out}: table.md, table.csv, steps.csv, plot.png")
-    if ending is not None:
-        note(f"stopped after {len(runs)} of {len(strategies)} strategies")
-        raise ending
-    _require_agreement(runs)
+            save(request, runs, facts)
+    except (KeyboardInterrupt, SystemExit):
+        show(request, runs, facts)
+        _note(f"stopped after {len(runs)} of {len(strategies)} strategies")
+        raise
+    show(request, runs, facts)
+    require_agreement(runs)
 
 
-def _open(spelling: str) -> Device:
-    """Raises AttnprofError: no such device, or one that computes nothing."""
-    import torch
-    from digits.quiet import quiet_stderr
-
-    from attnprof.cases.measurement import Source
-    from attnprof.measure.worker.devices.base import DeviceError
-    from attnprof.measure.worker.devices.select import open_device
-
-    try:
-        with quiet_stderr():
-            device = open_device(spelling)
-    except DeviceError as error:
-        raise AttnprofError(str(error)) from None
-    if device.source is Source.EMULATED:
-        raise AttnprofError("an emulated card computes nothing, so nothing is learnt on it: use --device cpu")
-    # Else a convolution differs from run to run, or by TF32's rounding of 5e-4, and not the strategies.
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
-    device.enforce_budget(None)
-    return device
-
-
-def _trained(
+def trained(
     request: Request, strategies: Sequence[str], digits: Digits, device: Device, per_epoch: int
 ) -> Iterator[Run]:
-    """Train with each strategy in turn, with progress on stderr: live on a terminal, a line a strategy elsewhere."""
+    """Train with each strategy in turn, with progress on stderr: live on a terminal, elsewhere a line for each."""
     from digits.training import Step, train
 
     err = Console(stderr=True, highlight=False)
@@ -214,37 +196,48 @@ def _trained(
             run = train(
                 strategy, digits, device, epochs=request.epochs, batch=request.batch, seed=request.seed, tell=tell
             )
-            bar.update(task, completed=steps * place)  # one that failed took fewer
+            bar.update(task, completed=steps * place)  # a run that failed took fewer steps
             yield run
-            if not err.is_terminal:  # told when it is saved
-                came_of_it = run.reason or f"{run.correct}/{run.tested} right"
-                err.print(f"[{place}/{len(strategies)}] {strategy}: {came_of_it}", markup=False, soft_wrap=True)
+            if not err.is_terminal:  # printed when it is saved
+                result = run.reason or f"{run.correct}/{run.tested} right"
+                err.print(f"[{place}/{len(strategies)}] {strategy}: {result}", markup=False, soft_wrap=True)
 
 
-def _place(environment: Mapping[str, object]) -> str:
-    e = environment
-    threads = "1 thread" if e["threads"] == 1 else f"{e['threads']} threads"
-    versions = f"torch {e['torch']}, Python {e['python']}, attnprof {e['attnprof']}"
-    return f"{e['device_name']}, {threads}, {e['platform']}, {versions}"
-
-
-def _save(request: Request, runs: Sequence[Run], environment: Mapping[str, object]) -> None:
-    """All that is done so far, so that a later failure loses nothing of it."""
-    from digits.report import save, steps_csv, to_csv, to_markdown
+def save(request: Request, runs: Sequence[Run], facts: Mapping[str, object]) -> None:
+    """Save the figures of all runs so far, so that a later failure loses none of them."""
+    from digits.report import save as save_texts
+    from digits.report import steps_csv, to_csv, to_markdown
 
     workload = {"size": request.size, "batch": request.batch, "epochs": request.epochs, "seed": request.seed}
-    save(
+    save_texts(
         Path(request.out),
         {
-            "table.csv": to_csv(runs, {**workload, **environment}),
+            "table.csv": to_csv(runs, {**workload, **facts}),
             "steps.csv": steps_csv(runs),
-            "table.md": to_markdown(runs, request.title(), request.command(), _place(environment)),
+            "table.md": to_markdown(runs, request.title(), request.command(), _place(facts)),
         },
     )
 
 
-def _require_agreement(runs: Sequence[Run]) -> None:
-    """Raises OffNaiveError."""
+def show(request: Request, runs: Sequence[Run], facts: Mapping[str, object]) -> None:
+    """Print the table, and draw and save the plot, if there is anything to show."""
+    from digits.plot import draw
+    from digits.report import to_table
+
+    if not runs:
+        return
+    save(request, runs, facts)  # the last save may have been what was interrupted
+    Console(highlight=False).print(to_table(runs, request.title()))
+    draw(runs, request.title(), _place(facts), Path(request.out) / "plot.png")
+    _note(f"saved in {request.out}: table.md, table.csv, steps.csv, plot.png")
+
+
+def require_agreement(runs: Sequence[Run]) -> None:
+    """Check that every exact strategy learns what naive learns.
+
+    Raises:
+        OffNaiveError: one does not.
+    """
     from digits.training import COMPARED_STEPS, ROUNDING
 
     off = [
@@ -254,10 +247,25 @@ def _require_agreement(runs: Sequence[Run]) -> None:
     ]
     if off:
         raise OffNaiveError(
-            f"exact, but the loss is off naive's: {', '.join(off)} in the first {COMPARED_STEPS} steps, where rounding "
-            f"makes less than {ROUNDING:.0e}"
+            f"exact, but the loss is off naive's: {', '.join(off)} in the first {COMPARED_STEPS} steps; rounding "
+            f"alone makes less than {ROUNDING:.0e}"
         )
 
 
+def _place(facts: Mapping[str, object]) -> str:
+    threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
+    versions = f"torch {facts['torch']}, Python {facts['python']}, attnprof {facts['attnprof']}"
+    return f"{facts['device_name']}, {threads}, {facts['platform']}, {versions}"
+
+
+def _exit(number: int, _: object) -> NoReturn:
+    """Handle a signal: end as a shell reports it, but show first what is done."""
+    sys.exit(128 + number)
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
 if __name__ == "__main__":
-    sys.exit(run_app(app))
+    sys.exit(main(sys.argv[1:]))

@@ -1,1 +1,1 @@
-"""The parts of `classify_digits.py`: what is trained, what is said of it, and the plot."""
+"""The parts of `classify_digits.py`: the device, what is trained, the table and the plot."""

@@ -1,4 +1,4 @@
-"""The runs in one picture: what training looks like, and what each strategy costs."""
+"""Draws the runs in one picture: the course of training, and the cost of each strategy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXACT, _APPROXIMATE = "#1f5fa8", "#d1660a"
 
 
 def draw(runs: Sequence[Run], title: str, place: str, path: Path) -> None:
-    """Losses and their departure from the first run's above; memory, time and accuracy below; as PNG."""
+    """Draw losses and their departure from the first run's above, memory, time and accuracy below; save as PNG."""
     figure = Figure(figsize=(11, 4.6 + 0.26 * len(runs)), layout="constrained")
     figure.suptitle(f"{title}\n{place}", fontsize=10)
     above, below = figure.subfigures(2, 1, height_ratios=[3.4, 1.2 + 0.26 * len(runs)])
@@ -35,7 +35,7 @@ def draw(runs: Sequence[Run], title: str, place: str, path: Path) -> None:
 
 
 def _losses(axes: Axes, runs: Sequence[Run]) -> None:
-    # The reference last and dashed: where a line under it is hidden, it is the same.
+    # The reference is drawn last and dashed: a line that it hides is the same.
     for run in runs[1:]:
         axes.plot(*_series([step.loss for step in run.steps]), color=_color(run), linewidth=1, alpha=0.6)
     axes.plot(*_series([step.loss for step in runs[0].steps]), color="black", linewidth=1, linestyle="--")
@@ -46,7 +46,7 @@ def _losses(axes: Axes, runs: Sequence[Run]) -> None:
 def _departures(axes: Axes, runs: Sequence[Run]) -> None:
     for run in runs[1:]:
         departures = run.departures(runs[0])
-        # A loss that agrees to the last bit has no place on a logarithmic axis.
+        # A departure of 0 has no place on a logarithmic axis.
         values = [value or float("nan") for value in departures]
         axes.plot(*_series(values), color=_color(run), linewidth=1, alpha=0.6)
     axes.axhline(ROUNDING, color="grey", linestyle=":", linewidth=1)

@@ -1,4 +1,4 @@
-"""Keeping a library's own lines off the terminal."""
+"""Keeps a library's own lines off the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Drop what is written to stderr, by native code too: torch 2.14's profiler tells there of every start and stop."""
+    """Drop what is written to stderr, by native code too: torch 2.14's profiler reports every start and stop."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

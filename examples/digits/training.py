@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from attnprof import SelfAttention2d
 from attnprof.attention import parse_strategy
-from attnprof.measure.worker.devices.base import Device, is_out_of_memory
-from digits.quiet import quiet_stderr
+from digits.device import Device, is_out_of_memory
 
 # Over the first steps two exact strategies differ by rounding alone; later training amplifies whatever differs.
 COMPARED_STEPS = 20
@@ -34,10 +33,10 @@ _LEARNING_RATE = 0.1
 
 
 class Classifier(nn.Module):
-    """Digits (B, 1, size, size) -> logits (B, 10), with the block on a map of 32 x size x size.
+    """A classifier of digits (B, 1, size, size) to logits (B, 10), with the block on a map of 32 x size x size.
 
-    GELU and no ReLU: at a kink, the rounding of a strategy would decide which side a value falls on, for all of an
-    image's even background at once.
+    It uses GELU instead of ReLU: at ReLU's kink the rounding of a strategy would decide on which side a value falls,
+    for all of an image's even background at once.
     """
 
     def __init__(self, strategy: str) -> None:
@@ -55,6 +54,7 @@ class Classifier(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, 10) for images (B, 1, size, size)."""
         return self.head(self.attention(self.stem(x)))  # type: ignore[no-any-return]
 
 
@@ -69,7 +69,7 @@ class Digits:
 
 
 def load(size: int, seed: int, device: str) -> Digits:
-    """The 1797 digits of 8 x 8 that scikit-learn ships, enlarged bilinearly, a fifth of each class kept for the test.
+    """Load the 1797 digits of 8 x 8 that scikit-learn ships, enlarged bilinearly; a fifth is for the test.
 
     They are the test part of the UCI data set of handwritten digits (Alpaydin and Kaynak 1998).
     """
@@ -85,7 +85,7 @@ def load(size: int, seed: int, device: str) -> Digits:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of training: its loss, gamma after it, and how long it took."""
+    """A step of training: its loss, gamma after it, and its time."""
 
     loss: float
     gamma: float
@@ -98,9 +98,9 @@ class Run:
 
     Attributes:
         strategy: its canonical spelling.
-        reason: why it ended before it was over; "" where it did not.
-        correct, tested: test images.
-        step_bytes: what a step of training adds at its peak to what is there before it.
+        reason: why it ended early; "" if it did not.
+        correct, tested: numbers of test images.
+        step_bytes: the peak of a step of training above what is allocated before it.
     """
 
     strategy: str
@@ -112,21 +112,21 @@ class Run:
 
     @property
     def approximation(self) -> str:
-        """What is given up against the plain block; "" where exact."""
+        """The property that is given up against the plain block; "" if the strategy is exact."""
         return parse_strategy(self.strategy).approximation
 
     @property
     def gamma(self) -> float | None:
-        """At the end: how far the block is used at all."""
+        """The last value of gamma, which shows how much the block is used at all."""
         return self.steps[-1].gamma if self.steps else None
 
     @property
     def total_seconds(self) -> float:
-        """In all steps of training."""
+        """The time of all steps of training."""
         return sum(step.seconds for step in self.steps)
 
     def step_quartiles_seconds(self) -> tuple[float, float, float] | None:
-        """Of a step, the first apart, which brings what arrives once."""
+        """Return the quartiles of a step's time, without the first step, which also sets things up."""
         samples = [step.seconds for step in self.steps[1:]]
         if len(samples) < 2:
             return None
@@ -134,13 +134,13 @@ class Run:
         return lower, median, upper
 
     def departures(self, reference: Run) -> list[float]:
-        """Step by step, how far the loss is off the reference's, relative to it."""
+        """Return for each step how far the loss is off the reference's, relative to it."""
         pairs = [(own.loss, other.loss) for own, other in zip(self.steps, reference.steps, strict=False)]
-        # A network that is sure of all of a batch has a loss of 0.
+        # The loss is 0 if the network is sure of the whole batch.
         return [abs(own - other) / other if other else (math.inf if own else 0.0) for own, other in pairs]
 
     def departure(self, reference: Run) -> float | None:
-        """The largest of the first steps; None without any."""
+        """Return the largest departure in the first steps; None if there are none."""
         first = self.departures(reference)[:COMPARED_STEPS]
         if not first:
             return None
@@ -156,11 +156,11 @@ class Training:
         self._model = Classifier(strategy)
         self._model.load_state_dict(weights)
         self._model.to(device.name)
-        # SGD and no Adam, whose division by tiny second moments is none in fp16.
+        # SGD instead of Adam, which divides by second moments too small for fp16.
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=_LEARNING_RATE, momentum=0.9, nesterov=True)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Forward, backward and update; the loss, ()."""
+        """Run forward, backward and update; return the loss, ()."""
         loss = F.cross_entropy(self._model(images), labels)
         loss.backward()
         nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
@@ -169,13 +169,14 @@ class Training:
         return loss.detach()
 
     def timed(self, images: Tensor, labels: Tensor) -> Step:
+        """Run a step and time it."""
         start = time.perf_counter()
         loss = self.step(images, labels).item()  # the device is done when it has the value
         seconds = time.perf_counter() - start
         return Step(loss, self._model.attention.gamma.item(), seconds)
 
     def correct(self, images: Tensor, labels: Tensor, batch: int) -> int:
-        """How many are classified rightly."""
+        """Return how many images are classified correctly."""
         self._model.eval()
         with torch.no_grad():
             right = [
@@ -186,34 +187,34 @@ class Training:
         return int(sum(right))
 
     def step_bytes(self, images: Tensor, labels: Tensor) -> int:
-        """The peak of one more step above what is there before it, as attnprof reads it on this device."""
-        self._device.clean()
-
-        def step() -> None:
-            self.step(images, labels)
-
-        with quiet_stderr():
-            return self._device.read(step).peak_bytes
+        """Run one more step; return its peak above what is allocated before it."""
+        return self._device.peak_bytes(lambda: self.step(images, labels))
 
 
 def initial_weights(seed: int) -> dict[str, Tensor]:
-    """The same for every strategy: the block has the same parameters in all of them."""
+    """Return weights for every strategy: the block has the same parameters in all of them."""
     torch.manual_seed(seed)
     return Classifier("naive").state_dict()
 
 
 def steps_per_epoch(digits: Digits, batch: int) -> int:
-    """Whole batches only, so that every step is as large as the others."""
+    """Return the number of whole batches, so that every step is as large as the others."""
     return len(digits.train_labels) // batch
 
 
 def train(
-    strategy: str, digits: Digits, device: Device, *, epochs: int, batch: int, seed: int, tell: Callable[[Step], None]
+    strategy: str, digits: Digits, device: Device, *, epochs: int, batch: int, seed: int, tell: Callable[[Step], object]
 ) -> Run:
-    """Train with one strategy; what it cannot do on this device is in the run's `reason`.
+    """Train with one strategy; what this device refuses is in the run's `reason`.
 
     Args:
-        tell: told every step.
+        strategy: its spelling.
+        digits: images and labels, on the device.
+        device: where to train.
+        epochs: passes over the training images.
+        batch: images in a step.
+        seed: of weights and order of batches.
+        tell: called with every step.
     """
     steps: list[Step] = []
     generator = torch.Generator().manual_seed(seed)
@@ -229,7 +230,7 @@ def train(
                 tell(steps[-1])
         correct = training.correct(digits.test_images, digits.test_labels, batch)
         step_bytes = training.step_bytes(digits.train_images[:batch], digits.train_labels[:batch])
-    except (RuntimeError, MemoryError) as error:  # the kinds by which torch refuses what it cannot do
+    except (RuntimeError, MemoryError) as error:  # the errors that torch refuses with
         words = (str(error).strip() or type(error).__name__).splitlines()[0]
         reason = "out of memory" if is_out_of_memory(error) else f"unsupported: {words}"
     device.clean()

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -9,8 +10,6 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-
-from attnprof.errors import AttnprofError
 
 for package in ("sklearn", "matplotlib"):
     pytest.importorskip(package)
@@ -74,9 +73,9 @@ def test_what_it_saves_and_prints(done):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--strategy", "nave"], "attnprof: unknown strategy 'nave' in 'nave': did you mean 'naive'"),
-        (["--size", "2"], "attnprof: size: 2 is too small"),
-        (["--epochs", "two"], "attnprof: Invalid value for '--epochs'"),
+        (["--strategy", "nave"], "classify_digits: unknown strategy 'nave' in 'nave': did you mean 'naive'"),
+        (["--size", "2"], "classify_digits: size: 2 is too small"),
+        (["--epochs", "two"], "classify_digits: argument --epochs: invalid int value"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, arguments, words):
@@ -88,8 +87,27 @@ def test_bad_input_is_one_line(tmp_path, arguments, words):
 
 
 def test_a_device_that_is_not_there_is_bad_input(example):
-    with pytest.raises(AttnprofError, match="'abacus' is not known"):
-        example._open("abacus")
+    from digits.device import Device
+
+    with pytest.raises(example.ExampleError, match="device: cannot use 'abacus'"):
+        Device("abacus")
+
+
+def test_an_emulated_card_is_refused(example, monkeypatch):
+    import torch
+    from digits.device import Device
+
+    monkeypatch.setenv("ATTNPROF_GPU", "t4")
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    with pytest.raises(example.ExampleError, match="computes nothing"):
+        Device("cuda")
+
+
+def test_it_uses_the_public_api_alone():
+    text = "".join(path.read_text() for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/*.py")])
+    assert set(re.findall(r"^\s*(?:from|import) (attnprof[\w.]*)", text, re.MULTILINE)) == {
+        "attnprof", "attnprof.attention",
+    }  # fmt: skip
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path):
@@ -113,24 +131,23 @@ def test_an_exact_strategy_off_naive_is_an_error(example):
         return Run(strategy, tuple(Step(loss, 0.1, 0.01) for loss in losses))
 
     naive = run("naive", 2.0, 1.0)
-    example._require_agreement([naive, run("chunked", 2.0, 1.000001), run("pooled:2", 2.0, 1.5), run("sdpa")])
+    example.require_agreement([naive, run("chunked", 2.0, 1.000001), run("pooled:2", 2.0, 1.5), run("sdpa")])
     for losses in [(2.0, 1.001), (2.0, math.nan)]:
         with pytest.raises(example.OffNaiveError, match="online by") as caught:
-            example._require_agreement([naive, run("online", *losses)])
+            example.require_agreement([naive, run("online", *losses)])
         assert caught.value.exit_code == 1
 
 
 def test_what_a_device_refuses_is_a_row(example, monkeypatch):
     import torch
     from digits import training
+    from digits.device import Device
     from digits.report import to_csv, to_markdown
-
-    from attnprof.measure.worker.devices.cpu import CpuDevice
 
     def refuse(*_):
         raise torch.OutOfMemoryError("DefaultCPUAllocator: can't allocate memory")
 
-    device = CpuDevice()
+    device = Device("cpu")
     digits = training.load(8, 0, "cpu")
     monkeypatch.setattr(training.Training, "timed", refuse)
     run = training.train("naive", digits, device, epochs=1, batch=32, seed=0, tell=lambda _: None)
