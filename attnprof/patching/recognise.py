@@ -29,7 +29,7 @@ from attnprof.patching.trial_run import run_trial
 # Double precision distinguishes formulas best, and half precision not at all. Not every device and every forward can
 # use it.
 _DTYPES = (torch.float64, torch.float32)
-# The same in both dtypes: a block may take its softmax in float32 in any case.
+# One tolerance serves both dtypes, since a block may take its softmax in float32 in any case.
 _TOLERANCE = 1e-4
 
 

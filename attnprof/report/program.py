@@ -83,7 +83,7 @@ def program_page(run: ProgramRun) -> Page:
     title = f"{_shortened(shlex.join(run.command))} - {card} (emulated)"
     sections: list[Section] = [(Paragraph(Kind.HEADING, title),)]
     if using:
-        # Of several processes, show the one that ran out of memory, or else took the most.
+        # If there are several processes, show the one that ran out of memory, or else the one that took the most.
         shown = max(
             using, key=lambda one: (one.out_of_memory is not None, one.peak_reserved_bytes, one.peak_allocated_bytes)
         )

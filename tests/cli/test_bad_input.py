@@ -1,21 +1,7 @@
 """Bad input gets one clear line, and nothing is lost."""
 
 import pytest
-from support.commands import attnprof_here
-
-SMALL = [
-    "sweep",
-    "--device",
-    "cpu",
-    "--hw",
-    "4,6x8",
-    "--channels",
-    "8",
-    "--strategy",
-    "naive,chunked",
-    "--case-seconds",
-    "0.01",
-]
+from support.commands import SMALL, attnprof_here
 
 
 @pytest.mark.parametrize(

@@ -11,24 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from support.commands import attnprof_command
+from support.commands import SMALL, attnprof_command
 
 import attnprof
 from attnprof.cases.record_file import read_records
-
-SMALL = [
-    "sweep",
-    "--device",
-    "cpu",
-    "--hw",
-    "4,6x8",
-    "--channels",
-    "8",
-    "--strategy",
-    "naive,chunked",
-    "--case-seconds",
-    "0.01",
-]
 
 
 def test_version_and_help():

@@ -10,6 +10,21 @@ from unittest.mock import patch
 from attnprof.cli.app import app
 from attnprof.cli.terminal import run_app
 
+# A sweep of eight cases in a second or two.
+SMALL = [
+    "sweep",
+    "--device",
+    "cpu",
+    "--hw",
+    "4,6x8",
+    "--channels",
+    "8",
+    "--strategy",
+    "naive,chunked",
+    "--case-seconds",
+    "0.01",
+]
+
 
 def attnprof_command(*arguments, **options):
     """Run `python -m attnprof` with these arguments; returns the finished process with its output as text."""
