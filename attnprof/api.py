@@ -64,6 +64,7 @@ def sweep(
     seed: SupportsIndex = 0,
     out: Location | None = None,
     resume: bool = False,
+    retry: Names | None = None,
 ) -> pd.DataFrame:
     """Measure peak memory, latency and exactness of every combination of the given values.
 
@@ -94,6 +95,8 @@ def sweep(
         seed: random seed for weights and inputs.
         out: file for the records; a new file in the user's state folder by default.
         resume: whether to continue the file `out`: what it has is not measured again.
+        retry: with `resume`, the outcomes that are measured again: of `crashed`, `timed-out`, `out-of-memory` and
+            `unsupported`.
 
     Returns:
         A row for each case, with the columns of `attnprof sweep --csv`.
@@ -122,6 +125,7 @@ def sweep(
         seed=seed,
         out=out,
         resume=resume,
+        retry=retry,
     )
     return _frame(sweep_page(_carried_out(SweepRun(study), CaseProgress)))
 
@@ -147,6 +151,7 @@ def limits(
     seed: SupportsIndex = 0,
     out: Location | None = None,
     resume: bool = False,
+    retry: Names | None = None,
 ) -> pd.DataFrame:
     """Find the largest map, batch or channel count that fits, for each strategy, by real runs.
 
@@ -176,6 +181,7 @@ def limits(
         seed: as in `sweep`.
         out: as in `sweep`.
         resume: as in `sweep`.
+        retry: as in `sweep`.
 
     Returns:
         A row for each search, with the columns of `attnprof limits --csv`.
@@ -206,6 +212,7 @@ def limits(
         seed=seed,
         out=out,
         resume=resume,
+        retry=retry,
     )
     return _frame(limits_page(_carried_out(LimitsRun(study), SearchProgress)))
 
@@ -231,6 +238,7 @@ def recommend(
     records: Location | None = None,
     out: Location | None = None,
     resume: bool = False,
+    retry: Names | None = None,
 ) -> Recommendation:
     """Recommend a strategy for one workload on this device, an emulated card or within a budget.
 
@@ -264,6 +272,7 @@ def recommend(
         records: a file of an earlier sweep to answer from; nothing is run.
         out: as in `sweep`.
         resume: as in `sweep`.
+        retry: as in `sweep`.
 
     Returns:
         The recommendation: `.strategy`, `.pick`, `.ranking` with every candidate, `.snippet` to paste, and `.nearest`
@@ -292,6 +301,7 @@ def recommend(
         records=records,
         out=out,
         resume=resume,
+        retry=retry,
     )
     if study.records is not None:
         return recommend_from_file(study, study.records)
@@ -320,6 +330,7 @@ def profile_model(
     seed: SupportsIndex = 0,
     out: Location | None = None,
     resume: bool = False,
+    retry: Names | None = None,
 ) -> tuple[ModelProfile, ...]:
     r"""Measure a whole model, unmodified and with its attention blocks patched.
 
@@ -359,6 +370,7 @@ def profile_model(
         seed: as in `sweep`.
         out: as in `sweep`.
         resume: as in `sweep`.
+        retry: as in `sweep`.
 
     Returns:
         A profile for each mode on each device.
@@ -386,6 +398,7 @@ def profile_model(
         seed=seed,
         out=out,
         resume=resume,
+        retry=retry,
     )
     return tuple(_carried_out(ModelRun(study), ModelProgress))
 

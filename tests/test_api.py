@@ -12,7 +12,7 @@ import torch
 
 import attnprof
 from attnprof import api
-from attnprof.cases.record_file import read_records
+from attnprof.cases.record_lines import read_records
 from attnprof.cli import app
 from attnprof.studies import requests
 from attnprof.studies.requests import limits_study, model_study, recommend_study, sweep_study
@@ -40,7 +40,7 @@ def test_defaults_are_those_of_the_command_line(function, command):
     ours = inspect.signature(getattr(api, function)).parameters
     door = inspect.signature(getattr(requests, f"{command}_study")).parameters
     typed = inspect.signature(getattr(app, command)).parameters
-    assert set(typed) - {"csv", "format"} == set(ours) == set(door)
+    assert set(typed) - {"csv", "force", "format"} == set(ours) == set(door)
     for name in set(ours) - {"target", "input"}:
         assert ours[name].default == door[name].default, name
         assert spelled(ours[name].default) == spelled(typed[name].default), name

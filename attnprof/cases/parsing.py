@@ -212,7 +212,7 @@ def parse_path(value: Location, name: str) -> Path:
     Raises:
         AttnprofError: it is not a path, or empty.
     """
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value) or "\0" in str(value):
         raise AttnprofError(f"{name}: {value!r} is not a path to a file")
     return Path(value)
 

@@ -56,6 +56,11 @@ class Record:
         """The emulated card, as `--gpu` spells it; None if a device of this machine was measured."""
         return self.environment.gpu if self.source is Source.EMULATED else None
 
+    @property
+    def key(self) -> tuple[Case, str | None, str]:
+        """The case and the device: of two records with the same key, the newer one counts."""
+        return self.case, self.card, self.environment.device
+
     def to_line(self) -> str:
         """Return the record as a line of JSON, without its end."""
         fields = {

@@ -1,6 +1,6 @@
 """The commands and their options. Each command reads its options into a study and hands it to `commands`.
 
-Exit codes: 0 done, 1 measuring failed, 2 bad input, 3 nothing fits (`recommend`), 130 interrupted (143
+Exit codes: 0 done, 1 nothing could be measured, 2 bad input, 3 nothing fits (`recommend`), 130 interrupted (143
 terminated); `run` ends with its program's own.
 """
 
@@ -42,19 +42,23 @@ from attnprof.cli.options import (
     Csv,
     Device,
     Dtype,
+    Force,
     Format,
     Gpu,
     Mode,
     Out,
     Reduction,
     Resume,
+    Retry,
     Seed,
     Strategy,
     Timeout,
     examples,
 )
-from attnprof.cli.terminal import note, require_output, run_app, write
+from attnprof.cli.outputs import require_output
+from attnprof.cli.terminal import note, run_app, write
 from attnprof.errors import AttnprofError
+from attnprof.studies.model_plan import model_path
 from attnprof.studies.requests import limits_study, model_study, recommend_study, sweep_study
 from attnprof.version import __version__
 
@@ -122,7 +126,9 @@ def sweep(
     seed: Seed = 0,
     out: Out = None,
     resume: Resume = False,
+    retry: Retry = None,
     csv: Csv = None,
+    force: Force = False,
     format: Format = "table",
 ) -> None:
     """Measure peak memory, latency and exactness of every strategy on this machine.
@@ -130,7 +136,6 @@ def sweep(
     With --gpu, get the memory alone, exact to the byte, on cards that you do not have. Every combination of the
     given values is a case; the smallest run first.
     """
-    csv_path = require_output(format, csv)
     study = sweep_study(
         hw=hw,
         batch=batch,
@@ -149,8 +154,9 @@ def sweep(
         seed=seed,
         out=out,
         resume=resume,
+        retry=retry,
     )
-    commands.sweep(study, commands.Output(format, csv_path))
+    commands.sweep(study, require_output(format, csv, force=force, files={"out": study.path}))
 
 
 @app.command(
@@ -213,7 +219,9 @@ def limits(
     seed: Seed = 0,
     out: Out = None,
     resume: Resume = False,
+    retry: Retry = None,
     csv: Csv = None,
+    force: Force = False,
     format: Format = "table",
 ) -> None:
     """Find the largest map, batch or channel count that fits, for each strategy.
@@ -221,7 +229,6 @@ def limits(
     The answer comes from real runs: the largest size that ran and the smallest that did not. A CPU needs --budget,
     because its memory has no fixed size.
     """
-    csv_path = require_output(format, csv)
     study = limits_study(
         vary=vary,
         hw=hw,
@@ -242,8 +249,9 @@ def limits(
         seed=seed,
         out=out,
         resume=resume,
+        retry=retry,
     )
-    commands.limits(study, commands.Output(format, csv_path))
+    commands.limits(study, require_output(format, csv, force=force, files={"out": study.path}))
 
 
 @app.command(
@@ -331,6 +339,7 @@ def recommend(
     ] = None,
     out: Out = None,
     resume: Resume = False,
+    retry: Retry = None,
     format: Format = "table",
 ) -> None:
     """Recommend a strategy for one workload, on this device, a card or within a budget.
@@ -338,7 +347,6 @@ def recommend(
     Every candidate is run here or, with --gpu, on an emulated card. The answer explains why each other candidate is
     not the pick, and ends with code to paste. Exit code 3 means that nothing fits.
     """
-    require_output(format)
     study = recommend_study(
         hw=hw,
         batch=batch,
@@ -359,8 +367,10 @@ def recommend(
         records=records,
         out=out,
         resume=resume,
+        retry=retry,
     )
-    commands.recommend(study, commands.Output(format))
+    files = {"out": study.path} if study.records is None else {"from": study.records}
+    commands.recommend(study, require_output(format, files=files))
 
 
 @app.command(
@@ -439,7 +449,9 @@ def model(
     seed: Seed = 0,
     out: Out = None,
     resume: Resume = False,
+    retry: Retry = None,
     csv: Csv = None,
+    force: Force = False,
     format: Format = "table",
 ) -> None:
     """Measure your own whole model, unmodified and with its attention blocks patched.
@@ -447,7 +459,6 @@ def model(
     Shows peak memory and what holds it, latency on a real device, the largest batch that fits, and what patching
     would save. Training counts gradients and optimizer states.
     """
-    csv_path = require_output(format, csv)
     study = model_study(
         target,
         input=input,
@@ -468,8 +479,10 @@ def model(
         seed=seed,
         out=out,
         resume=resume,
+        retry=retry,
     )
-    commands.model(study, commands.Output(format, csv_path))
+    files = {"out": study.path, **({"model": path} if (path := model_path(target)) else {})}
+    commands.model(study, require_output(format, csv, force=force, files=files))
 
 
 @app.command(
@@ -502,10 +515,10 @@ def run(
     follow. Nothing is computed: losses and images are meaningless. The exit code is the program's own, or 128 plus
     the number of the signal that ended it.
     """
-    require_output(format)
+    output = require_output(format)
     if not command:
         raise AttnprofError("run: name a program after the options, as in attnprof run --gpu t4 -- python train.py")
-    commands.run(parse_one_card(gpu, context), command, commands.Output(format))
+    commands.run(parse_one_card(gpu, context), command, output)
 
 
 @app.command(epilog=examples("attnprof snippet sdpa-pad", "attnprof snippet chunked --block danet"))

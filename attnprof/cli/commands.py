@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from attnprof.cases.cards import Card
+from attnprof.cases.measurement import Outcome
+from attnprof.cases.record_file import keeps_nothing
+from attnprof.cli.outputs import Output, write_whole
 from attnprof.cli.terminal import Interrupted, note, write
 from attnprof.errors import AttnprofError
 from attnprof.studies.study import LimitsStudy, ModelStudy, RecommendStudy, Study, SweepStudy
@@ -28,20 +30,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Study)
 T = TypeVar("T")
+NOTHING_MEASURED = 1
 NOTHING_FITS = 3
-
-
-@dataclass(frozen=True)
-class Output:
-    """The places that a result goes to.
-
-    Attributes:
-        format: of stdout, one of `FORMATS`.
-        csv: a CSV file to write as well.
-    """
-
-    format: str
-    csv: Path | None = None
 
 
 def sweep(study: SweepStudy, output: Output) -> None:
@@ -50,7 +40,8 @@ def sweep(study: SweepStudy, output: Output) -> None:
     from attnprof.report.sweep import sweep_page
     from attnprof.studies.sweep import SweepRun
 
-    carry_out(SweepRun(study), CaseProgress, sweep_page, output)
+    found = carry_out(SweepRun(study), CaseProgress, sweep_page, output)
+    require_measured(record.outcome is Outcome.COMPLETED for record in found)
 
 
 def limits(study: LimitsStudy, output: Output) -> None:
@@ -59,7 +50,8 @@ def limits(study: LimitsStudy, output: Output) -> None:
     from attnprof.report.limits import limits_page
     from attnprof.studies.limits import LimitsRun
 
-    carry_out(LimitsRun(study), SearchProgress, limits_page, output)
+    found = carry_out(LimitsRun(study), SearchProgress, limits_page, output)
+    require_measured(threshold.largest_ok is not None for threshold in found)
 
 
 def model(study: ModelStudy, output: Output) -> None:
@@ -68,7 +60,8 @@ def model(study: ModelStudy, output: Output) -> None:
     from attnprof.report.model import model_page
     from attnprof.studies.model import ModelRun
 
-    carry_out(ModelRun(study), ModelProgress, model_page, output)
+    found = carry_out(ModelRun(study), ModelProgress, model_page, output)
+    require_measured(record.outcome is Outcome.COMPLETED for profile in found for record in profile.records)
 
 
 def recommend(study: RecommendStudy, output: Output) -> None:
@@ -87,7 +80,15 @@ def recommend(study: RecommendStudy, output: Output) -> None:
     else:
         found = carry_out(RecommendRun(study), CandidateProgress, page_of, output)
     if found[0].pick is None:
+        outcomes = (option.record.outcome for option in found[0].ranking.options)
+        require_measured(outcome in (Outcome.COMPLETED, Outcome.OUT_OF_MEMORY) for outcome in outcomes)
         raise typer.Exit(NOTHING_FITS)
+
+
+def require_measured(measured: Iterable[bool]) -> None:
+    """End the command with `NOTHING_MEASURED` if not one of its cases was."""
+    if not any(measured):
+        raise typer.Exit(NOTHING_MEASURED)
 
 
 def run(card: Card, command: Sequence[str], output: Output) -> None:
@@ -121,12 +122,12 @@ def carry_out(
         with progress_on_stderr(progress, run.total_count) as listener:
             run.carry_out(listener)
     except (KeyboardInterrupt, Interrupted):
-        show(run, page_of, output)
+        _show_so_far(run, page_of, output)
         done = f"{run.done_count} of {run.total_count} {run.unit}"
-        note(f"stopped after {done}; continue with: {resuming_command(sys.argv[1:], run.study.path)}")
+        note(f"stopped after {done}{_continuation(run)}")
         raise
     except AttnprofError:
-        show(run, page_of, output)
+        _show_so_far(run, page_of, output)
         raise
     return show(run, page_of, output)
 
@@ -135,27 +136,70 @@ def show(run: StudyRun[S, T], page_of: Callable[[Sequence[T]], Page], output: Ou
     """Show the results of a study so far, if there are any, and return them.
 
     Raises:
-        AttnprofError: the CSV file cannot be written.
+        AttnprofError: stdout or the CSV file cannot be written. The record file is named all the same.
     """
     results = run.results()
-    if not results:
-        return results
-    page = page_of(results)
-    write(page, output.format)
-    if output.csv is not None:
-        try:
-            output.csv.write_text(page.csv(), encoding="utf-8")
-        except OSError as error:
-            raise AttnprofError(f"cannot write {output.csv}: {error.strerror}") from None
-    note(f"records: {run.study.path}")
+    if results:
+        _show_page(run, page_of(results), output)
     return results
 
 
-def resuming_command(arguments: Sequence[str], path: Path) -> str:
-    """Return the command that continues where the command with these arguments stopped."""
+def _show_so_far(run: StudyRun[S, T], page_of: Callable[[Sequence[T]], Page], output: Output) -> None:
+    """Show the results of a study that ended early; without any, show the records that there are."""
+    from attnprof.report.sweep import sweep_page
+
+    if not show(run, page_of, output) and run.shows_records and run.records:
+        _show_page(run, sweep_page(run.records), output)
+
+
+def _show_page(run: StudyRun[S, T], page: Page, output: Output) -> None:
+    try:
+        write(page, output.format)
+    finally:
+        # Whatever cannot be written, the user learns where the records are.
+        if not keeps_nothing(run.path):
+            note(f"records: {run.path}")
+    if output.csv is not None:
+        write_whole(output.csv, page.csv(), "csv")
+    failed = [record.outcome for record in run.records if record.outcome in (Outcome.CRASHED, Outcome.TIMED_OUT)]
+    if failed and not keeps_nothing(run.path):
+        counts = " and ".join(f"{failed.count(one)} {one.words}" for one in dict.fromkeys(failed))
+        again = resuming_command(sys.argv[1:], run.path, retry="crashed,timed-out")
+        longer = ", with a longer --timeout" if Outcome.TIMED_OUT in failed else ""
+        note(f"{counts}; to measure again{longer}: {again}")
+
+
+def _continuation(run: StudyRun[S, T]) -> str:
+    """Return how to continue a study that was stopped; nothing if there is no record of it."""
+    return f"; continue with: {resuming_command(sys.argv[1:], run.path)}" if run.records else ""
+
+
+def resuming_command(arguments: Sequence[str], path: Path, *, retry: str = "") -> str:
+    """Return the command that continues where the command with these arguments stopped.
+
+    Args:
+        arguments: of the command line.
+        path: the file of its records.
+        retry: outcomes to measure again, as `--retry` takes them; the arguments' own are kept without.
+    """
     resumed = list(arguments)
     if "--resume" not in resumed:
         resumed.append("--resume")
-    if not any(word == "--out" or word.startswith("--out=") for word in resumed):
-        resumed += ["--out", str(path)]
+    for option, value in (("--out", str(path)), ("--retry", retry)):
+        if value:
+            resumed = [*_without(option, resumed), option, value]
     return f"attnprof {shlex.join(resumed)}"
+
+
+def _without(option: str, arguments: Sequence[str]) -> list[str]:
+    """Return arguments without an option and its value."""
+    kept: list[str] = []
+    skipped = False
+    for word in arguments:
+        if skipped:
+            skipped = False
+        elif word == option:
+            skipped = True
+        elif not word.startswith(f"{option}="):
+            kept.append(word)
+    return kept

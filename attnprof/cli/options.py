@@ -17,8 +17,8 @@ from attnprof.cli.completion import (
     complete_strategies,
     completer_of,
 )
-from attnprof.cli.terminal import FORMATS
-from attnprof.studies.requests import MODEL_STRATEGIES
+from attnprof.cli.outputs import FORMATS
+from attnprof.studies.requests import MODEL_STRATEGIES, RETRIED
 
 # The panels of a command's help.
 WORKLOAD, STRATEGIES, DEVICE, MEASURING, OUTPUT = "Workload", "Strategies", "Device", "Measuring", "Output"
@@ -27,6 +27,7 @@ WORKLOAD, STRATEGIES, DEVICE, MEASURING, OUTPUT = "Workload", "Strategies", "Dev
 DEFAULT_MODES = ", ".join(MODES)
 SWEPT_STRATEGIES = ", ".join(DEFAULT_STRATEGIES)
 CANDIDATES = ", ".join(RECOMMENDED_STRATEGIES)
+RETRIED_NAMES = ", ".join(RETRIED)
 PATCHED_STRATEGIES = ", ".join(MODEL_STRATEGIES)
 
 Strategy = Annotated[
@@ -140,7 +141,21 @@ Resume = Annotated[
         "--resume", help="Continue the file of --out: what it has is not measured again.", rich_help_panel=OUTPUT
     ),
 ]
+Retry = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help=f"With --resume: measure again the cases that ended so: {RETRIED_NAMES}.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+        autocompletion=completer_of(RETRIED),
+    ),
+]
 Csv = Annotated[str | None, typer.Option(metavar="FILE", help="Also write a CSV file.", rich_help_panel=OUTPUT)]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Let --csv replace a file that attnprof did not write.", rich_help_panel=OUTPUT),
+]
 Format = Annotated[
     str,
     typer.Option(

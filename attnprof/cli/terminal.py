@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from attnprof.cases.parsing import parse_choice, parse_path
 from attnprof.errors import AttnprofError
 
 if TYPE_CHECKING:
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
     from attnprof.report.page import Page
 
-FORMATS = ("table", "csv", "json", "markdown")
 # typer does not export the base of its usage errors, which is click's or, since typer 0.2x, its own copy of click's.
 _UsageError: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 
@@ -55,28 +52,6 @@ def run_app(app: typer.Typer) -> int:
     return code or 0
 
 
-def require_output(format: str, csv: str | None = None) -> Path | None:
-    """Check, before anything is measured, that the result can be written in the end.
-
-    Args:
-        format: of stdout.
-        csv: the CSV file to write, if any.
-
-    Returns:
-        The path of the CSV file, if any.
-
-    Raises:
-        AttnprofError: an unknown format, or a folder that does not exist.
-    """
-    parse_choice(format, "format", FORMATS)
-    if csv is None:
-        return None
-    path = parse_path(csv, "csv")
-    if not path.absolute().parent.is_dir():
-        raise AttnprofError(f"csv: the folder of {path} does not exist; create it first")
-    return path
-
-
 def console() -> Console:
     """Return rich's console for stdout."""
     from rich.console import Console
@@ -85,7 +60,7 @@ def console() -> Console:
 
 
 def write(page: Page, format: str) -> None:
-    """Write a report to stdout in one of `FORMATS`."""
+    """Write a report to stdout in one of `outputs.FORMATS`."""
     if format == "table":
         console().print(page.table())
     else:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from attnprof.cases.axis import Axis, Threshold
 from attnprof.cases.case import Case
 from attnprof.cases.measurement import Outcome
 from attnprof.cases.record import Record
 
+# These outcomes do not say whether the size fits.
+_TELLS_NOTHING = (Outcome.TIMED_OUT, Outcome.CRASHED)
 _START = {"hw": 64, "batch": 1, "channels": 64}
 _FAR = 1.2  # in a bracket wider than this factor, its lower end alone is no basis for a guess
 _PATIENCE = 4  # guesses in a row that do not halve the bracket, before bisection begins
@@ -108,6 +110,7 @@ def find_threshold(
     probe: Callable[[Case], Record],
     untried: Callable[[Case], str] = lambda _: "",
     start: int | None = None,
+    records: dict[int, Record] | None = None,
 ) -> Threshold:
     """Probe until the largest size that runs and the smallest that does not are neighbours.
 
@@ -118,12 +121,13 @@ def find_threshold(
         probe: measures a case.
         untried: returns why a case is not worth trying, or ""; the first such case ends the search.
         start: the first size to look at; by default a small one.
+        records: gets the record of each size as it is probed, for a caller that may be interrupted.
 
     Returns:
         Both sizes, and how memory grows between them.
     """
     search = Search(start or _START[axis.vary], axis.step, capacity_bytes)
-    records: dict[int, Record] = {}
+    records = {} if records is None else records
     reason = ""
     while (size := search.next_size()) is not None:
         reason = untried(Case(axis.workload(size), strategy))
@@ -132,27 +136,46 @@ def find_threshold(
         if size is None:
             break
         record = records[size] = probe(Case(axis.workload(size), strategy))
-        if record.outcome in (Outcome.TIMED_OUT, Outcome.CRASHED):
+        if record.outcome in _TELLS_NOTHING:
             reason = record.reason
             break
         search.tell(size, _load_bytes(record) if record.outcome is Outcome.COMPLETED else None)
         if reason:
             break
-    failed = records.get(search.smallest_failed or 0)
-    best = records.get(search.largest_ok or 0)
+    return threshold_of(axis, strategy, records, reason)
+
+
+def threshold_of(axis: Axis, strategy: str, records: Mapping[int, Record], reason: str = "") -> Threshold:
+    """Return what the records of a search tell, complete or not.
+
+    Args:
+        axis: what varies.
+        strategy: its canonical spelling.
+        records: by size, in the order in which they were probed.
+        reason: why the search ended early; "" if it did not.
+    """
+    ran = [size for size, record in records.items() if record.outcome is Outcome.COMPLETED]
+    largest_ok = max(ran, default=None)
+    smallest_failed = min((size for size in records if size not in ran and _failed(records[size])), default=None)
+    failed = None if smallest_failed is None else records[smallest_failed]
+    best = None if largest_ok is None else records[largest_ok]
     memory = best.measurement.memory if best else None
     return Threshold(
         axis=axis,
         strategy=strategy,
-        largest_ok=search.largest_ok,
-        smallest_failed=search.smallest_failed,
+        largest_ok=largest_ok,
+        smallest_failed=smallest_failed,
         failure=failed.outcome if failed else None,
         reason=reason or (failed.reason if failed else ""),
         peak_bytes=memory.peak_allocated_bytes if memory else None,
         exponent=_exponent(axis, records),
         probes=len(records),
-        record=best or next(iter(reversed(records.values())), None),
+        record=best or next(iter(reversed(tuple(records.values()))), None),
     )
+
+
+def _failed(record: Record) -> bool:
+    return record.outcome not in _TELLS_NOTHING
 
 
 def _nearer(axis: Axis, strategy: str, size: int, largest_ok: int | None, untried: Callable[[Case], str]) -> int | None:
@@ -171,7 +194,7 @@ def _load_bytes(record: Record) -> int:
     return memory.peak_reserved_bytes or memory.peak_allocated_bytes
 
 
-def _exponent(axis: Axis, records: dict[int, Record]) -> float | None:
+def _exponent(axis: Axis, records: Mapping[int, Record]) -> float | None:
     """Return p of peak ~ amount^p, from the largest size that ran and the next one that is far enough from it."""
     peaks = {
         axis.amount(size): record.measurement.memory.peak_allocated_bytes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from attnprof.cases.axis import Axis, Threshold
 from attnprof.cases.capacity import memory_limit_bytes
 from attnprof.cases.case import Case
-from attnprof.cases.measurement import Source
+from attnprof.cases.measurement import Outcome, Source
 from attnprof.cases.plan import estimated_seconds
 from attnprof.cases.record import Record
 from attnprof.cases.record_file import RecordFile
@@ -15,7 +16,7 @@ from attnprof.cases.settings import Settings
 from attnprof.cases.workload import ModelWorkload
 from attnprof.errors import AttnprofError
 from attnprof.measure.runner import Runner
-from attnprof.studies.bracketing import find_threshold
+from attnprof.studies.bracketing import find_threshold, threshold_of
 from attnprof.studies.devices import RunnerMaker, make_runner
 from attnprof.studies.listener import Listener
 from attnprof.studies.study import LimitsStudy
@@ -34,6 +35,7 @@ class LimitsRun(StudyRun[LimitsStudy, Threshold]):
     def __init__(self, study: LimitsStudy, make_runner: RunnerMaker = make_runner) -> None:
         super().__init__(study, make_runner)
         self._found: list[Threshold] = []
+        self._searches: list[LimitSearch] = []
 
     @property
     def total_count(self) -> int:
@@ -43,14 +45,16 @@ class LimitsRun(StudyRun[LimitsStudy, Threshold]):
     @property
     def done_count(self) -> int:
         """The number of searches that are over."""
-        return len(self.results())
+        return len(self._found)
 
     def results(self) -> list[Threshold]:
-        """Return the thresholds that were found."""
-        return sorted(self._found, key=lambda t: self.study.card_rank(t.record.card if t.record else None))
+        """Return the thresholds that were found, and as far as they came the searches that were interrupted."""
+        begun = [threshold for search in self._searches if (threshold := search.so_far()) is not None]
+        return sorted([*self._found, *begun], key=lambda t: self.study.card_rank(t.record.card if t.record else None))
 
     def _serve(self, runner: Runner, file: RecordFile, listener: Listener) -> None:
-        search = LimitSearch(runner, self.study.settings, listener, file)
+        search = LimitSearch(runner, self.study.settings, listener, file, self.study.retry)
+        self._searches.append(search)
         for axis in self.study.axes:
             for strategy in self.study.strategies:
                 self._found.append(search.find(axis, strategy))
@@ -64,22 +68,40 @@ class LimitSearch:
         settings: of every probe.
         listener: learns of every probe and every threshold.
         file: keeps the probes; those that it has already are not run again.
+        retry: outcomes in the file that are run again.
 
     Raises:
         AttnprofError: nothing would end a search here: the device has no fixed memory size and there is no budget.
     """
 
-    def __init__(self, runner: Runner, settings: Settings, listener: Listener, file: RecordFile | None = None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        settings: Settings,
+        listener: Listener,
+        file: RecordFile | None = None,
+        retry: Collection[Outcome] = (),
+    ) -> None:
         self._runner, self._settings, self._listener, self._file = runner, settings, listener, file
-        records = tuple(file.records) if file else ()
-        self._known = {record.case: record for record in records if record.card == runner.card_name}
+        self._known = file.settled(runner.card_name, retry) if file else {}
         self._capacity_bytes = _capacity_bytes(runner, settings)
+        self._running: tuple[Axis, str, dict[int, Record]] | None = None
 
     def find(self, axis: Axis, strategy: str, start: int | None = None) -> Threshold:
         """Return the threshold of a strategy; `start` as in `find_threshold`."""
-        threshold = find_threshold(axis, strategy, self._capacity_bytes, self._probe, self._untried, start)
+        self._running = axis, strategy, {}
+        threshold = find_threshold(
+            axis, strategy, self._capacity_bytes, self._probe, self._untried, start, self._running[2]
+        )
+        self._running = None
         self._listener.found(threshold)
         return threshold
+
+    def so_far(self) -> Threshold | None:
+        """Return what the running search has found; None if none runs, or it has not probed anything."""
+        if self._running is None or not self._running[2]:
+            return None
+        return threshold_of(*self._running, reason="interrupted before its end")
 
     def _probe(self, case: Case) -> Record:
         if case not in self._known:

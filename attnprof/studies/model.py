@@ -80,14 +80,15 @@ class ModelRun(StudyRun[ModelStudy, ModelProfile]):
 
     def _serve(self, runner: Runner, file: RecordFile, listener: Listener) -> None:
         records: list[Record] = []
-        for record in measure_cases(self.study.plan, self.study.settings, runner, file, listener):
+        study = self.study
+        for record in measure_cases(study.plan, study.settings, runner, file, listener, study.retry):
             if record.case.strategy == AS_IS and record.outcome in (Outcome.UNSUPPORTED, Outcome.CRASHED):
                 self._model_failed = True
                 raise ModelError(record.reason)
             records.append(record)
         for workload in self._workloads:
             mine = self._in_order(records, workload)
-            needs = unbounded_needs(mine, runner.card, self.study.settings, self._make_runner)
+            needs = unbounded_needs(mine, runner.card, study.settings, self._make_runner)
             largest, why_not = self._largest_batches(mine, runner, listener)
             self._complete.append(ModelProfile(workload, mine, needs, largest, why_not))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from attnprof.attention.strategy import StrategyError, parse_strategy
 from attnprof.cases.case import AS_IS, Case
 from attnprof.cases.parsing import require_known
 from attnprof.cases.plan import Plan
+from attnprof.cases.record_lines import open_regular
 from attnprof.cases.workload import DTYPES, MODES, OPTIMIZERS, ModelWorkload
 from attnprof.errors import AttnprofError
+
+_LARGEST_SOURCE_BYTES = 2**24
 
 
 def make_model_plan(
@@ -83,9 +87,16 @@ def _digest(target: str) -> str:
     place, colon, name = target.rpartition(":")
     if not (place and colon and name):
         raise AttnprofError(f"model: {target!r} names no model; write PATH.py:NAME or package.module:NAME")
-    if not place.endswith(".py"):
+    path = model_path(target)
+    if path is None:
         return ""
-    try:
-        return hashlib.sha256(Path(place).read_bytes()).hexdigest()[:12]
-    except OSError as error:
-        raise AttnprofError(f"model: cannot read {place}: {error.strerror}") from None
+    with os.fdopen(open_regular(path, os.O_RDONLY, "model"), "rb") as stream:
+        if os.fstat(stream.fileno()).st_size > _LARGEST_SOURCE_BYTES:
+            raise AttnprofError(f"model: {path} is too large for a file of Python; write PATH.py:NAME")
+        return hashlib.sha256(stream.read()).hexdigest()[:12]
+
+
+def model_path(target: str) -> Path | None:
+    """Return the file of a target, or None if the target names a module by its import path."""
+    place = target.rpartition(":")[0]
+    return Path(place) if place.endswith(".py") else None

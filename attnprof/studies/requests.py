@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex, TypedDict
-
-from platformdirs import user_state_path
 
 from attnprof.attention.blocks.catalogue import BlockError, block_form
 from attnprof.attention.strategy import parse_strategy
 from attnprof.cases.axis import VARY, Axis
 from attnprof.cases.cards import Card
 from attnprof.cases.case import AS_IS
+from attnprof.cases.measurement import Outcome
 from attnprof.cases.parsing import (
     Bytes,
     Cards,
@@ -40,14 +38,21 @@ from attnprof.cases.parsing import (
     parse_seconds,
     parse_seed,
     parse_sizes,
+    require_known,
 )
 from attnprof.cases.plan import DEFAULT_STRATEGIES, RECOMMENDED_STRATEGIES, make_plan
 from attnprof.cases.settings import Settings
+from attnprof.cases.state_folder import new_record_path
 from attnprof.cases.workload import MODES
 from attnprof.errors import AttnprofError
 from attnprof.studies.model_plan import make_model_plan
 from attnprof.studies.study import LimitsStudy, ModelStudy, RecommendStudy, SweepStudy
 
+# The outcomes that --retry measures again, by the names that it takes.
+RETRIED = {
+    outcome.value.replace("_", "-"): outcome
+    for outcome in (Outcome.CRASHED, Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.UNSUPPORTED)
+}
 MODEL_STRATEGIES = (AS_IS, "sdpa-pad", "chunked")
 
 
@@ -58,6 +63,7 @@ class _Place(TypedDict):
     cards: tuple[Card, ...]
     path: Path
     resume: bool
+    retry: tuple[Outcome, ...]
 
 
 def sweep_study(
@@ -79,6 +85,7 @@ def sweep_study(
     seed: SupportsIndex = 0,
     out: Location | None = None,
     resume: bool = False,
+    retry: Names | None = None,
 ) -> SweepStudy:
     """Make the study of `attnprof sweep`.
 
@@ -96,7 +103,7 @@ def sweep_study(
         reduction=_optional_number(reduction, "reduction"),
     )
     settings = _settings(device, budget, timeout, seed, case_seconds)
-    return SweepStudy(plan=plan, **_place("sweep", settings, gpu, context, out, resume))
+    return SweepStudy(plan=plan, **_place("sweep", settings, gpu, context, out, resume, retry))
 
 
 def limits_study(
@@ -120,6 +127,7 @@ def limits_study(
     seed: SupportsIndex = 0,
     out: Location | None = None,
     resume: bool = False,
+    retry: Names | None = None,
 ) -> LimitsStudy:
     """Make the study of `attnprof limits`: an axis for each combination of what does not vary.
 
@@ -151,7 +159,7 @@ def limits_study(
             for workload in dict.fromkeys(case.workload for case in plan.cases)
         ),
         strategies=tuple(dict.fromkeys(case.strategy for case in plan.cases)),
-        **_place("limits", settings, gpu, context, out, resume),
+        **_place("limits", settings, gpu, context, out, resume, retry),
     )
 
 
@@ -176,6 +184,7 @@ def recommend_study(
     seed: SupportsIndex = 0,
     out: Location | None = None,
     resume: bool = False,
+    retry: Names | None = None,
 ) -> RecommendStudy:
     """Make the study of `attnprof recommend`: the candidates for one workload on one device.
 
@@ -201,8 +210,10 @@ def recommend_study(
         raise AttnprofError(
             "recommend answers for one workload: give one value each of hw, batch, channels, block, mode and dtype"
         )
+    if records is not None and (out is not None or resume):
+        raise AttnprofError("from: an answer from a file runs nothing; leave out --out and --resume, or --from")
     settings = _settings(device, budget, timeout, seed, case_seconds=0.5, estimates=True)
-    place = _place("recommend", settings, gpu, context, out, resume)
+    place = _place("recommend", settings, gpu, context, out, resume, retry)
     if len(place["cards"]) > 1:
         raise AttnprofError(f"recommend answers for one card: choose one of {', '.join(map(str, place['cards']))}")
     return RecommendStudy(
@@ -236,6 +247,7 @@ def model_study(
     seed: SupportsIndex = 0,
     out: Location | None = None,
     resume: bool = False,
+    retry: Names | None = None,
 ) -> ModelStudy:
     """Make the study of `attnprof model`.
 
@@ -256,7 +268,7 @@ def model_study(
         channels_last=channels_last,
     )
     settings = _settings(device, budget, timeout, seed, case_seconds)
-    place = _place("model", settings, gpu, context, out, resume)
+    place = _place("model", settings, gpu, context, out, resume, retry)
     return ModelStudy(plan=plan, largest_batch=largest_batch, **place)
 
 
@@ -282,7 +294,13 @@ def _settings(
 
 
 def _place(
-    command: str, settings: Settings, gpu: Cards | None, context: Bytes | None, out: Location | None, resume: bool
+    command: str,
+    settings: Settings,
+    gpu: Cards | None,
+    context: Bytes | None,
+    out: Location | None,
+    resume: bool,
+    retry: Names | None,
 ) -> _Place:
     """Check how device and card go together, and choose the file of the records."""
     if gpu is None and context is not None:
@@ -291,15 +309,19 @@ def _place(
         raise AttnprofError(f"gpu: --gpu {gpu} emulates and --device {settings.device} measures; choose one")
     if out is None and resume:
         raise AttnprofError("resume: --resume continues a file; name it with --out")
+    outcomes = _retried(retry)
+    if outcomes and not resume:
+        raise AttnprofError("retry: --retry measures again what a file has; name the file with --out and add --resume")
     cards = () if gpu is None else parse_cards_option(gpu, context)
-    path = _new_path(command) if out is None else parse_path(out, "out")
-    return _Place(settings=settings, cards=cards, path=path, resume=resume)
+    path = new_record_path(command) if out is None else parse_path(out, "out")
+    return _Place(settings=settings, cards=cards, path=path, resume=resume, retry=outcomes)
 
 
-def _new_path(command: str) -> Path:
-    """Return a new file in the user's state folder, named after the command and the time."""
-    started = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    return user_state_path("attnprof") / f"{command}-{started}.jsonl"
+def _retried(retry: Names | None) -> tuple[Outcome, ...]:
+    """Read the outcomes to measure again: `"crashed,timed-out"`."""
+    names = [] if retry is None else parse_names(retry, "retry")
+    require_known("retry", names, RETRIED)
+    return tuple(RETRIED[name] for name in names)
 
 
 def _optional_number(value: SupportsIndex | None, name: str) -> int | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from attnprof.cases.axis import Axis
 from attnprof.cases.cards import Card
+from attnprof.cases.measurement import Outcome
 from attnprof.cases.parsing import Margin
 from attnprof.cases.plan import Plan
 from attnprof.cases.settings import Settings
@@ -21,12 +22,14 @@ class Study:
         cards: the cards to emulate; if there are none, the device of `settings` is measured.
         path: the file that keeps the records.
         resume: whether records that the file has already are used instead of being measured again.
+        retry: the outcomes that are measured again although the file has them.
     """
 
     settings: Settings
     cards: tuple[Card, ...]
     path: Path
     resume: bool
+    retry: tuple[Outcome, ...] = field(default=(), kw_only=True)
 
     @property
     def device_count(self) -> int:

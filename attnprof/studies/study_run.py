@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from attnprof.cases.case import Case
@@ -36,9 +37,11 @@ class StudyRun(ABC, Generic[S, T]):
     Attributes:
         study: what is to be found out.
         unit: what `total_count` counts, for messages.
+        shows_records: whether its records tell something before there is a result.
     """
 
     unit: ClassVar[str] = "cases"
+    shows_records: ClassVar[bool] = False
 
     def __init__(self, study: S, make_runner: RunnerMaker = make_runner) -> None:
         self.study = study
@@ -59,7 +62,7 @@ class StudyRun(ABC, Generic[S, T]):
                 stack.enter_context(self._make_runner(study.settings, card, listener.tell))
                 for card in study.cards or (None,)
             ]
-            file = self._file = stack.enter_context(RecordFile(study.path, resume=study.resume))
+            file = self._file = stack.enter_context(RecordFile(study.path, resume=study.resume, tell=listener.tell))
 
             def serve(runner: Runner) -> None:
                 runner.open()
@@ -72,8 +75,13 @@ class StudyRun(ABC, Generic[S, T]):
     @property
     def records(self) -> list[Record]:
         """The file's records of the devices that were opened, in the order in which they were written."""
-        kept = tuple(self._file.records) if self._file is not None else ()
+        kept = self._file.records if self._file is not None else ()
         return [record for record in kept if record.card in self._opened]
+
+    @property
+    def path(self) -> Path:
+        """The file that has the records; another than the study's if that was taken away while it was written."""
+        return self.study.path if self._file is None else self._file.path
 
     @property
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from attnprof.cases.case import Case
 from attnprof.cases.measurement import Measurement, Outcome, Result, Source
@@ -39,21 +39,35 @@ class SweepRun(StudyRun[SweepStudy, Record]):
         return sorted(mine, key=lambda record: (self.study.card_rank(record.card), places[record.case]))
 
     def _serve(self, runner: Runner, file: RecordFile, listener: Listener) -> None:
-        for _ in measure_cases(self.study.plan, self.study.settings, runner, file, listener):
+        study = self.study
+        for _ in measure_cases(study.plan, study.settings, runner, file, listener, study.retry):
             pass  # the file keeps it
 
 
 def measure_cases(
-    plan: Plan, settings: Settings, runner: Runner, file: RecordFile, listener: Listener
+    plan: Plan,
+    settings: Settings,
+    runner: Runner,
+    file: RecordFile,
+    listener: Listener,
+    retry: Collection[Outcome] = (),
 ) -> Iterator[Record]:
     """Yield the record of each case on a device, which is open: first those in the file, then the others as they come.
+
+    Args:
+        plan: the cases.
+        settings: of every case.
+        runner: of the device.
+        file: has the records of before, and gets the new ones.
+        listener: learns of every case.
+        retry: outcomes in the file that are measured again.
 
     Raises:
         AttnprofError: the measuring process cannot be started any more, or the file cannot be written.
     """
     card, emulated = runner.card_name, runner.source is Source.EMULATED
     wanted = set(plan.cases)
-    known = {record.case: record for record in tuple(file.records) if record.case in wanted and record.card == card}
+    known = {case: record for case, record in file.settled(card, retry).items() if case in wanted}
     yield from known.values()
     missing = [case for case in plan.cases if case not in known]
     rates = {} if emulated else {dtype: runner.matmul_flops_per_second(dtype) for dtype in _dtypes(missing)}

@@ -25,7 +25,7 @@ from attnprof.cases.measurement import (
 )
 from attnprof.cases.plan import RECOMMENDED_STRATEGIES
 from attnprof.cases.record import SCHEMA, Record
-from attnprof.cases.record_file import read_records
+from attnprof.cases.record_lines import read_records
 from attnprof.cases.workload import DTYPES, MODES, OPTIMIZERS, ModelWorkload, Workload
 from attnprof.errors import AttnprofError
 
@@ -239,7 +239,7 @@ def test_a_bad_value_is_one_line_with_its_place(tmp_path, place, value, why):
     with pytest.raises(AttnprofError) as refused:
         read_records(path)
     text = str(refused.value)
-    assert text.startswith(f"{path}, line 2: $.{place}")
+    assert text.startswith(f"from: {path}, line 2: $.{place}")
     assert why in text
     assert "\n" not in text
 

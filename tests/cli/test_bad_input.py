@@ -18,7 +18,7 @@ from support.commands import SMALL, attnprof_here
         (["--seed", "x"], "--seed"),
         (["--sed", "1"], "--sed"),
         (["--csv", "no/such/folder/t.csv"], "the folder of no/such/folder/t.csv does not exist"),
-        (["--out", "/proc/nothing/r.jsonl"], "cannot write /proc/nothing/r.jsonl"),
+        (["--out", "/proc/nothing/r.jsonl"], "cannot make the folder of '/proc/nothing/r.jsonl'"),
         (["--gpu", "t5"], "'t5' is not in the catalogue: did you mean t4"),
         (["--gpu", "t4,sms=4"], "'sms' is not a property that can be set"),
         (["--gpu", "t4", "--device", "cpu"], "--gpu t4 emulates and --device cpu measures; choose one"),

@@ -14,7 +14,7 @@ import pytest
 from support.commands import SMALL, attnprof_command
 
 import attnprof
-from attnprof.cases.record_file import read_records
+from attnprof.cases.record_lines import read_records
 
 
 def test_version_and_help():

@@ -15,7 +15,7 @@ import torch
 from support.samples import case
 
 from attnprof.cases.measurement import Outcome, Source
-from attnprof.cases.record_file import read_records
+from attnprof.cases.record_lines import read_records
 from attnprof.cases.settings import Settings
 from attnprof.measure.runner import Runner
 

@@ -16,7 +16,7 @@ from attnprof.cases.axis import Axis, Threshold
 from attnprof.cases.case import AS_IS, Case
 from attnprof.cases.measurement import Measurement, Outcome, Source, StepPeak
 from attnprof.cases.record import Record
-from attnprof.cases.record_file import read_records
+from attnprof.cases.record_lines import read_records
 from attnprof.cases.workload import ModelWorkload
 from attnprof.report.model import model_page
 from attnprof.studies.model import ModelProfile

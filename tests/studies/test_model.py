@@ -185,7 +185,7 @@ def test_inputs_are_shapes_of_one_batch():
     ("options", "message"),
     [
         ({"target": "net.py"}, "'net.py' names no model; write PATH.py:NAME"),
-        ({"target": "other.py:Net"}, "cannot read other.py: No such file"),
+        ({"target": "other.py:Net"}, "cannot read 'other.py': No such file"),
         ({"optimizer": "lion"}, "optimizer: 'lion' is not one of sgd, sgd-momentum, adam, adamw"),
         ({"mode": "eval"}, "mode: 'eval' is not one of"),
         ({"strategy": "sdpa-pda"}, "unknown strategy 'sdpa-pda'"),

@@ -5,7 +5,7 @@ from support.fakes import SizedCard, handing_out
 from support.models import NET
 
 from attnprof.cases.measurement import Outcome
-from attnprof.cases.record_file import read_records
+from attnprof.cases.record_lines import read_records
 from attnprof.errors import AttnprofError
 from attnprof.studies import requests
 from attnprof.studies.limits import LimitsRun
@@ -36,8 +36,13 @@ def test_an_interrupted_search_keeps_what_was_found(tmp_path):
     run = LimitsRun(study, handing_out(SizedCard("t4", total_mib=1024, interrupt_after=12)))
     with pytest.raises(KeyboardInterrupt):
         run.carry_out(Listener())
-    assert run.done_count == len(run.results()) < run.total_count
-    assert len(read_records(tmp_path / "r.jsonl")) == 12
+    found, begun = run.results()
+    assert run.done_count == 1 < run.total_count
+    assert (found.strategy, found.closed) == ("naive", True)
+    # The search that was interrupted is shown as far as it came.
+    assert (begun.strategy, begun.closed, begun.reason) == ("chunked", False, "interrupted before its end")
+    assert begun.largest_ok
+    assert len(read_records(tmp_path / "r.jsonl")) == 12 == found.probes + begun.probes
 
 
 def test_a_recommendation_says_how_far_the_pick_goes(tmp_path):

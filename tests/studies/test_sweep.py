@@ -9,7 +9,7 @@ from support.samples import ENVIRONMENT
 from attnprof.cases.cards import parse_cards
 from attnprof.cases.measurement import Outcome, Source
 from attnprof.cases.plan import make_plan
-from attnprof.cases.record_file import read_records
+from attnprof.cases.record_lines import read_records
 from attnprof.cases.settings import Settings
 from attnprof.errors import AttnprofError
 from attnprof.studies.study import SweepStudy

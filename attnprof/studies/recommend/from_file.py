@@ -10,7 +10,7 @@ from attnprof.cases.capacity import Capacity, fits, memory_limit_bytes
 from attnprof.cases.case import Case
 from attnprof.cases.measurement import Outcome, Source
 from attnprof.cases.record import Record
-from attnprof.cases.record_file import read_records
+from attnprof.cases.record_lines import read_records
 from attnprof.cases.workload import Workload
 from attnprof.errors import AttnprofError
 from attnprof.studies.recommend.capacity import capacity_with_margin
@@ -29,10 +29,7 @@ def recommend_from_file(study: RecommendStudy, path: Path) -> Recommendation:
         AttnprofError: the file cannot be read, has no record of the workload, or has records of it from several
             devices; or they come from a device without a fixed memory size and no budget is given.
     """
-    try:
-        everything = read_records(path)
-    except OSError as error:
-        raise AttnprofError(f"cannot read {path}: {error.strerror}") from None
+    everything = read_records(path)
     plan, workload = study.plan, study.plan.cases[0].workload
     mine = _of_device(everything, study, workload, path)
     wanted = set(plan.cases) if study.named_strategies else {r.case for r in mine if r.case.workload == workload}

@@ -27,6 +27,8 @@ from attnprof.studies.unbounded import unbounded_needs
 class RecommendRun(StudyRun[RecommendStudy, Recommendation]):
     """Runs every candidate, then searches how far the pick goes or, if nothing fits, what would fit."""
 
+    shows_records = True
+
     def __init__(self, study: RecommendStudy, make_runner: RunnerMaker = make_runner) -> None:
         super().__init__(study, make_runner)
         self._answer: Recommendation | None = None
@@ -47,10 +49,11 @@ class RecommendRun(StudyRun[RecommendStudy, Recommendation]):
 
     def _serve(self, runner: Runner, file: RecordFile, listener: Listener) -> None:
         study, settings = self.study, self.study.settings
-        records = list(measure_cases(study.plan, settings, runner, file, listener))
+        records = list(measure_cases(study.plan, settings, runner, file, listener, study.retry))
         needs = unbounded_needs(records, runner.card, settings, self._make_runner)
         capacity = capacity_with_margin(_total_bytes(runner, settings), study.margin)
         ranking = rank(records, capacity, allow_approximate=study.allow_approximate, needs=needs)
+        self._answer = Recommendation(ranking, records[0])  # for an interruption while more is searched
         within = replace(probe_settings(runner, settings), budget_bytes=capacity.usable_bytes)
         search = LimitSearch(runner, within, listener)
         map_axis, batch_axis = axes(ranking.workload, step=1 if runner.source is Source.EMULATED else 8)
