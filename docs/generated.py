@@ -21,7 +21,16 @@ def cli_reference() -> str:
     """Return a section for each command, from the app's own help."""
     root = get_command(app)
     commands: Mapping[str, Any] = root.commands  # type: ignore[attr-defined]
-    return "\n".join(_command(name, command) for name, command in commands.items())
+    return "\n".join(_command(name, command) for name, command in _leaves(commands))
+
+
+def _leaves(commands: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the commands with their whole names; the commands of a group stand in its place."""
+    for name, command in commands.items():
+        if hasattr(command, "commands"):
+            yield from _leaves(command.commands, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", command
 
 
 def _command(name: str, command: Any) -> str:

@@ -72,21 +72,21 @@ class RecordFile:
         mine = (record for record in self.records if record.card == card)
         return {record.case: record for record in mine if record.outcome not in retry}
 
-    def append(self, record: Record) -> None:
-        """Append a record; return when it is on disk. May be called from several threads.
+    def append(self, *records: Record) -> None:
+        """Append records; return when they are on disk. May be called from several threads.
 
         Raises:
-            AttnprofError: the record cannot be written.
+            AttnprofError: they cannot be written.
         """
-        line = _encoded(record)
+        lines = b"".join(map(_encoded, records))
         with self._lock:
             if self._descriptor is None:
-                self._written.append(record)
+                self._written += records
                 return
             try:
                 self._stay_in_place()
-                self._write(line)
-                self._written.append(record)  # before fsync: Ctrl-C usually arrives during it
+                self._write(lines)
+                self._written += records  # before fsync: Ctrl-C usually arrives during it
                 os.fsync(self._descriptor)
             except OSError as error:
                 raise AttnprofError(
@@ -229,6 +229,18 @@ def keeps_nothing(path: Path) -> bool:
         return path.samefile(os.devnull)
     except (OSError, ValueError):
         return False
+
+
+def is_being_written(path: Path) -> bool:
+    """Return whether another process has a file open to append to."""
+    try:
+        descriptor = open_regular(path, os.O_RDONLY, "out")
+    except AttnprofError:
+        return False
+    try:
+        return not _locked(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def difference_between(

@@ -56,6 +56,7 @@ from attnprof.cli.options import (
     examples,
 )
 from attnprof.cli.outputs import require_output
+from attnprof.cli.records import records_app
 from attnprof.cli.terminal import note, run_app, write
 from attnprof.errors import AttnprofError
 from attnprof.studies.model_plan import model_path
@@ -73,6 +74,7 @@ app = typer.Typer(
         "attnprof model net.py:Net --input 8,3,256,256 --gpu t4",
     ),
 )
+app.add_typer(records_app, name="records")
 
 
 def main() -> NoReturn:

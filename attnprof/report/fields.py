@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attnprof.report import blocks, doctor, gpus, limits, model, program, recommend, rows, strategies
+from attnprof.report import blocks, doctor, gpus, limits, model, program, recommend, records, rows, strategies
 from attnprof.report.page import Field
 
 FIELDS: Mapping[str, tuple[Field[Any], ...]] = {
@@ -14,6 +14,7 @@ FIELDS: Mapping[str, tuple[Field[Any], ...]] = {
     "recommend": recommend.FIELDS,
     "model": model.FIELDS,
     "run": program.FIELDS,
+    "records list": records.FIELDS,
     "doctor": doctor.FIELDS,
     "gpus": gpus.FIELDS,
     "strategies": strategies.FIELDS,
