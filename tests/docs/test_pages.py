@@ -78,9 +78,10 @@ def test_every_command_that_a_page_shows_has_these_options(page):
         name, *words = shlex.split(re.split(r"\n| > | && | -->", line)[0], comments=True)
         if name not in COMMANDS:
             continue
-        known = {
-            option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts)
-        }
+        command = COMMANDS[name]
+        while hasattr(command, "commands") and words and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         used = {word.partition("=")[0] for word in words[: words.index("--") if "--" in words else None]}
         unknown = {word for word in used if word.startswith("--")} - known - {"--help"}
         assert not unknown, f"attnprof {line}"
