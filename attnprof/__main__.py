@@ -1,5 +1,15 @@
-"""Runs `python -m attnprof`."""
+"""Runs `attnprof`, and `python -m attnprof`."""
 
-from attnprof.cli.app import main
+from attnprof.import_path import use_search_path
 
-main()
+
+def main() -> None:
+    """Run the command line with the modules that are installed, whatever is in the current folder or PYTHONPATH."""
+    use_search_path()
+    from attnprof.cli.app import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import runpy
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnprof.errors import AttnprofError
+from attnprof.import_path import find_module
 
 _HEADERS = ("cuda.h", "cuda_runtime_api.h", "cublas_v2.h", "cudnn.h")
 _ANOTHER_WAY = "measure on a CUDA card or on the CPU instead (--device)"
@@ -48,7 +48,7 @@ class Toolkit:
 
 
 def find_toolkit() -> Toolkit:
-    """Examine this machine and the torch that `import torch` would find, without importing it.
+    """Examine this machine and the torch that the measuring process imports, without importing it.
 
     Raises:
         EmulationError: something is missing; the message contains what to do about it.
@@ -56,7 +56,7 @@ def find_toolkit() -> Toolkit:
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ("Linux", "x86_64"):
         raise EmulationError(f"--gpu emulates a card on Linux x86-64 only, this is {system} {machine}: {_ANOTHER_WAY}")
-    spec = importlib.util.find_spec("torch")
+    spec = find_module("torch")
     if spec is None or spec.origin is None:
         raise EmulationError("--gpu needs torch, which is not installed: pip install torch")
     versions = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
@@ -98,7 +98,7 @@ def find_toolkit() -> Toolkit:
 
 def _nvidia_folders() -> Iterator[Path]:
     """Yield the folders of the CUDA packages: nvidia/cu13 for CUDA 13; nvidia/cuda_runtime and others for CUDA 12."""
-    spec = importlib.util.find_spec("nvidia")
+    spec = find_module("nvidia")
     for location in (spec.submodule_search_locations if spec else None) or ():
         yield from sorted(path for path in Path(location).iterdir() if path.is_dir())
 

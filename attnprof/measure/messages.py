@@ -1,13 +1,13 @@
 """The messages between the command and the worker: one JSON object a line. Needs no torch.
 
-The command sends a request. The worker answers it with any number of phases and then one answer; a
-worker that forks reports the death of its child in place of the answer. Once started, and before any
-request, it sends that it is ready.
+The command sends a request through a pipe. The worker leaves the passes that it enters and then one answer in the
+mailbox; a worker that forks reports the death of its child in place of the answer. Once started, and before any
+request, it reports that it is ready. A request has a number, and everything that belongs to it has that number too.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,23 +18,29 @@ from attnprof.cases.measurement import Result, Source
 from attnprof.cases.settings import Settings
 
 
-class OpenRequest(msgspec.Struct, frozen=True, tag_field="verb", tag="open"):
+class _Numbered(msgspec.Struct, frozen=True, kw_only=True):
+    """A message with the number of the request that it is, or belongs to."""
+
+    id: int = 0
+
+
+class OpenRequest(_Numbered, frozen=True, tag_field="verb", tag="open"):
     """A request to open a device; the answer is a `DeviceAnswer`."""
 
     device: str
 
 
-class StateRequest(msgspec.Struct, frozen=True, tag_field="verb", tag="state"):
+class StateRequest(_Numbered, frozen=True, tag_field="verb", tag="state"):
     """A request for the device's state; the answer is a `StateAnswer`."""
 
 
-class RateRequest(msgspec.Struct, frozen=True, tag_field="verb", tag="rate"):
+class RateRequest(_Numbered, frozen=True, tag_field="verb", tag="rate"):
     """A request to measure the rate of matrix products in a dtype; the answer is a `RateAnswer`."""
 
     dtype: str
 
 
-class CaseRequest(msgspec.Struct, frozen=True, tag_field="verb", tag="measure"):
+class CaseRequest(_Numbered, frozen=True, tag_field="verb", tag="measure"):
     """A request to measure a case, in the form of `Case.to_json`; the answer is a `CaseAnswer`."""
 
     case: dict[str, Any]
@@ -44,36 +50,36 @@ class CaseRequest(msgspec.Struct, frozen=True, tag_field="verb", tag="measure"):
 Request = OpenRequest | StateRequest | RateRequest | CaseRequest
 
 
-class ReadyMessage(msgspec.Struct, frozen=True, tag_field="event", tag="ready"):
+class ReadyMessage(_Numbered, frozen=True, tag_field="event", tag="ready"):
     """The worker has started and takes requests."""
 
 
-class PhaseMessage(msgspec.Struct, frozen=True, tag_field="event", tag="phase"):
-    """A pass of a case begins."""
+class PhasesMessage(_Numbered, frozen=True, tag_field="event", tag="phases"):
+    """The passes of a case that have begun, in their order."""
 
-    name: str
+    names: tuple[str, ...]
 
 
-class DeathMessage(msgspec.Struct, frozen=True, tag_field="event", tag="death"):
-    """The forked child died before it answered; a negative exit code is a signal's number."""
+class DeathAnswer(_Numbered, frozen=True, tag_field="event", tag="death"):
+    """The forked child ended before it answered; a negative exit code is a signal's number."""
 
     exit_code: int
 
 
-class RefusalAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="refusal"):
+class RefusalAnswer(_Numbered, frozen=True, tag_field="event", tag="refusal"):
     """The request cannot be served."""
 
     reason: str
 
 
-class DeviceAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="device"):
+class DeviceAnswer(_Numbered, frozen=True, tag_field="event", tag="device"):
     """The device is open."""
 
     environment: Environment
     source: Source
 
 
-class StateAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="state"):
+class StateAnswer(_Numbered, frozen=True, tag_field="event", tag="state"):
     """The device's state.
 
     Attributes:
@@ -84,14 +90,14 @@ class StateAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="state"):
     retires: bool = False
 
 
-class RateAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="rate"):
+class RateAnswer(_Numbered, frozen=True, tag_field="event", tag="rate"):
     """The rate of a large matrix product; `retires` as in `StateAnswer`."""
 
     flops_per_second: float
     retires: bool = False
 
 
-class CaseAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="case"):
+class CaseAnswer(_Numbered, frozen=True, tag_field="event", tag="case"):
     """A case's outcome and numbers; `retires` as in `StateAnswer`."""
 
     result: Result
@@ -100,7 +106,13 @@ class CaseAnswer(msgspec.Struct, frozen=True, tag_field="event", tag="case"):
 
 ServedAnswer = StateAnswer | RateAnswer | CaseAnswer
 Answer = ReadyMessage | RefusalAnswer | DeviceAnswer | ServedAnswer
-Message = PhaseMessage | DeathMessage | Answer
+Message = PhasesMessage | DeathAnswer | Answer
+M = TypeVar("M", bound=Request | Message)
+
+
+def numbered(message: M, number: int) -> M:
+    """Return a message with the number of the request that it is, or belongs to."""
+    return msgspec.structs.replace(message, id=number)
 
 
 def to_line(message: Request | Message) -> bytes:

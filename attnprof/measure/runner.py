@@ -5,7 +5,6 @@ Needs no torch.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -15,8 +14,10 @@ from attnprof.cases.device_state import DeviceState
 from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Measurement, Outcome, Result, Source
 from attnprof.cases.settings import Settings
+from attnprof.cases.workload import ModelWorkload
 from attnprof.errors import WorkerError
-from attnprof.measure.channel import DiedError, TimedOutError, WorkerProcess
+from attnprof.measure.channel import TimedOutError, WorkerProcess
+from attnprof.measure.deaths import DiedError
 from attnprof.measure.messages import (
     Answer,
     CaseAnswer,
@@ -29,6 +30,7 @@ from attnprof.measure.messages import (
     StateAnswer,
     StateRequest,
 )
+from attnprof.measure.startup import worker_command
 
 A = TypeVar("A", DeviceAnswer, StateAnswer, RateAnswer, CaseAnswer)
 S = TypeVar("S", StateAnswer, RateAnswer)
@@ -63,7 +65,7 @@ class Runner:
         self.card = card
         self._settings = settings
         self._environ = dict(environ or {})
-        self._command = command or (sys.executable, "-m", "attnprof.measure.worker.main")
+        self._command = command or worker_command()
         self._process: WorkerProcess | None = None
         self._rates: dict[str, float] = {}
         self._stopped = False
@@ -101,7 +103,11 @@ class Runner:
             WorkerError: there is no such device, or torch cannot be imported.
         """
         self._drop()
-        process = self._process = WorkerProcess(self._command, self._environ)
+        self._raise_if_stopped()
+        try:
+            process = self._process = WorkerProcess(self._command, self._environ)
+        except OSError as error:
+            raise WorkerError(f"the measuring process cannot be started: {error.strerror}") from None
         self._raise_if_stopped()
         try:
             process.receive(_START_SECONDS)
@@ -109,7 +115,7 @@ class Runner:
         except TimedOutError:
             raise WorkerError(f"the measuring process did not start within {_START_SECONDS:.0f} s") from None
         except DiedError as died:
-            raise WorkerError(f"the measuring process did not start: {died.reason}") from None
+            raise WorkerError(f"the measuring process did not start: {died.start_reason}") from None
         opened = _expected(answer, DeviceAnswer)
         self._environment, self.source = opened.environment, opened.source
 
@@ -151,7 +157,7 @@ class Runner:
         settings = settings or self._settings
         request = CaseRequest(case.to_json(), settings)
         try:
-            answer = _expected(self._opened().ask(request, settings.timeout_seconds, enter), CaseAnswer)
+            answer = _expected(self._asked(request, settings.timeout_seconds, enter), CaseAnswer)
         except TimedOutError:
             self._drop()
             return Result(Outcome.TIMED_OUT, f"no end after {settings.timeout_seconds:g} s (--timeout)", Measurement())
@@ -159,10 +165,21 @@ class Runner:
             self._raise_if_stopped()
             if self._process is not None and not self._process.alive:
                 self._drop()
-            return Result(Outcome.CRASHED, died.reason, Measurement())
+            target = case.workload.target if isinstance(case.workload, ModelWorkload) else ""
+            return Result(Outcome.CRASHED, died.reason(target), Measurement())
         if answer.retires:
             self._drop()
         return answer.result
+
+    def _asked(self, request: CaseRequest, timeout_seconds: float, enter: Callable[[str], None]) -> Answer:
+        """Return the answer to a case; ask a new process if this one ended before the case began."""
+        try:
+            return self._opened().ask(request, timeout_seconds, enter)
+        except DiedError as died:
+            if died.began:
+                raise
+            self._drop()
+            return self._opened().ask(request, timeout_seconds, enter)
 
     def _served(self, request: StateRequest | RateRequest, kind: type[S], what: str) -> S:
         """Return the answer to a request that is no case."""
@@ -170,7 +187,7 @@ class Runner:
             answer = _expected(self._opened().ask(request, _START_SECONDS), kind)
         except (DiedError, TimedOutError) as error:
             self._drop()
-            reason = error.reason if isinstance(error, DiedError) else "no answer"
+            reason = error.start_reason if isinstance(error, DiedError) else "no answer"
             raise WorkerError(f"the device's {what} could not be measured: {reason}") from None
         if answer.retires:
             self._drop()

@@ -18,19 +18,27 @@ from attnprof.measure.runner import Runner
 
 PREAMBLE = f"""
 import json, os, signal, subprocess, sys, time
+from attnprof.measure.mailbox import Mailbox
 ENVIRONMENT = {ENVIRONMENT.to_json()!r}
 """
 PREAMBLE += """
+channel = json.loads(sys.argv[-1])["descriptors"]
+mailbox = Mailbox(channel["mailbox"])
+number = 0
+def put(slot, text):
+    slot.put(text.encode())
+    os.write(channel["bell"], b".")
 def send(**message):
-    print(json.dumps(message), flush=True)
+    put(mailbox.phase if message["event"] == "phases" else mailbox.answer, json.dumps({"id": number, **message}))
 def answer():
     end(notes=["ok"])
-def end(reason="", retires=False, **measurement):
+def end(reason="", retires=False, id=None, **measurement):
     result = {"outcome": "completed", "reason": reason, "measurement": measurement}
-    send(event="case", result=result, retires=retires)
+    send(event="case", result=result, retires=retires, **({} if id is None else {"id": id}))
 send(event="ready")
-for line in sys.stdin:
+for line in os.fdopen(channel["requests"]):
     request = json.loads(line)
+    number = request["id"]
     if request["verb"] == "open":
         facts = {**ENVIRONMENT, "device": request["device"], "extras": {"pid": os.getpid()}}
         send(event="device", environment=facts, source="measured")
@@ -45,10 +53,10 @@ def runner(body, **settings):
 
 def test_an_answer_and_its_phases():
     entered = []
-    with runner("send(event='phase', name='memory'); answer()") as one:
+    with runner("send(event='phases', names=['build', 'memory']); answer()") as one:
         result = one.measure(case(), entered.append)
         assert one.environment.device == "auto"
-    assert (result.outcome, result.measurement.notes, entered) == (Outcome.COMPLETED, ("ok",), ["memory"])
+    assert (result.outcome, result.measurement.notes, entered) == (Outcome.COMPLETED, ("ok",), ["build", "memory"])
 
 
 def test_the_device_state_and_one_that_fails():
@@ -69,6 +77,7 @@ def test_the_device_state_and_one_that_fails():
 def test_a_crash_costs_one_case_and_the_worker_is_replaced(tmp_path):
     flag = tmp_path / "crashed"
     body = f"""
+    send(event="phases", names=["build"])
     if not os.path.exists({str(flag)!r}):
         open({str(flag)!r}, "w").close()
         print("last words", file=sys.stderr, flush=True)
@@ -81,17 +90,17 @@ def test_a_crash_costs_one_case_and_the_worker_is_replaced(tmp_path):
         second = one.measure(case())
         assert one.environment.extras["pid"] != before
     assert first.outcome is Outcome.CRASHED
-    assert first.reason == "signal SIGSEGV: last words"
+    assert first.reason == "the measuring process ended (signal SIGSEGV): last words"
     assert second.outcome is Outcome.COMPLETED
 
 
 def test_a_dead_child_of_a_live_worker_does_not_replace_it():
-    with runner("send(event='death', exit_code=-9) if request['case']['height'] == 1 else answer()") as one:
+    with runner("send(event='death', exit_code=-15) if request['case']['height'] == 1 else answer()") as one:
         first = one.measure(case(side=1))
         before = one.environment.extras["pid"]
         assert one.measure(case()).outcome is Outcome.COMPLETED
         assert one.environment.extras["pid"] == before
-    assert (first.outcome, first.reason) == (Outcome.CRASHED, "signal SIGKILL")
+    assert (first.outcome, first.reason) == (Outcome.CRASHED, "the measuring process ended (signal SIGTERM)")
 
 
 def test_a_hang_ends_with_the_worker_and_its_children(tmp_path):
@@ -163,9 +172,61 @@ def test_a_device_that_is_not_here_is_one_line():
 
 
 @pytest.mark.parametrize(
+    "before",
+    [
+        "end(id=number - 1, reason='of the last case')",
+        "end(id=number + 1, reason='of the next case')",
+        "send(event='phases', id=number - 1, names=['latency'])",
+        "os.write(channel['bell'], b'{\"event\": \"case\"}' + b'x' * 10**6)",
+        "print('x' * 10**6, flush=True)",
+        "os.write(2, b'no end of line')",
+    ],
+)
+def test_what_does_not_belong_to_the_request_is_left_alone(before):
+    entered = []
+    with runner(f"{before}; time.sleep(0.3); answer()") as one:
+        for _ in range(2):
+            result = one.measure(case(), entered.append)
+            assert (result.outcome, result.measurement.notes) == (Outcome.COMPLETED, ("ok",))
+    assert entered == []
+
+
+def test_an_answer_is_found_although_the_bell_and_the_output_are_closed():
+    with runner("[os.close(each) for each in (1, 2, channel['bell'])]; answer(); time.sleep(60)") as one:
+        one.open()
+        begun = time.monotonic()
+        assert one.measure(case()).outcome is Outcome.COMPLETED
+        assert time.monotonic() - begun < 5
+
+
+def test_a_worker_that_ended_before_the_case_began_is_replaced_and_asked_again(tmp_path):
+    flag = tmp_path / "ended"
+    body = f"""
+    if not os.path.exists({str(flag)!r}):
+        open({str(flag)!r}, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    answer()
+    """
+    with runner(body) as one:
+        assert one.measure(case()).outcome is Outcome.COMPLETED
+    with runner("sys.exit(3)") as one:
+        result = one.measure(case())
+    assert (result.outcome, result.reason) == (Outcome.CRASHED, "the measuring process ended (exit code 3)")
+
+
+def test_a_killed_process_is_explained():
+    with runner("send(event='phases', names=['build']); os.kill(os.getpid(), signal.SIGKILL)") as one:
+        result = one.measure(case())
+    assert result.reason == (
+        "the measuring process was killed, probably because this machine ran out of memory: end other programs, or ask "
+        "for less with --budget or a smaller batch"
+    )
+
+
+@pytest.mark.parametrize(
     ("said", "why"),
     [
-        ('print("hello", flush=True)', "not JSON: "),
+        ('put(mailbox.answer, "hello")', "not JSON: "),
         ("send(event='happy')", "$"),
         ("end(flops=-1)", "$.result.measurement.flops: expected int >= 0"),
         ("end(latency={})", "$.result.measurement.latency: object missing required field samples_seconds"),

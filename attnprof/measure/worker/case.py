@@ -145,7 +145,7 @@ def _outcome(run: CaseMeasurement, limit_bytes: int) -> tuple[Outcome, str]:
                     one.run(run)
             if run.over_budget:
                 break
-    except Exception as error:  # the outcome of a case, whatever it is
+    except BaseException as error:  # the outcome of a case, whatever it is: a model may call sys.exit
         if is_out_of_memory(error):
             return Outcome.OUT_OF_MEMORY, refusal(error, limit_bytes)
         return _failure(run, error)
@@ -156,7 +156,7 @@ def _outcome(run: CaseMeasurement, limit_bytes: int) -> tuple[Outcome, str]:
     return Outcome.COMPLETED, ""
 
 
-def _failure(run: CaseMeasurement, error: Exception) -> tuple[Outcome, str]:
+def _failure(run: CaseMeasurement, error: BaseException) -> tuple[Outcome, str]:
     """Return the outcome and reason for an error that is not out-of-memory."""
     # Torch refuses what it cannot do with these; any other error is a fault.
     outcome = Outcome.UNSUPPORTED if isinstance(error, (RuntimeError, ValueError)) else Outcome.CRASHED
@@ -169,7 +169,7 @@ def _locate_failure(run: CaseMeasurement) -> None:
     """Run a model that is out of memory once more, to find where it is."""
     run.device.clean()
     # Parameters alone may be too many, or the budget be passed without an error.
-    with suppress(Exception):
+    with suppress(BaseException):
         run.step = _built(run)
         # The optimizer's state comes with the end of the first step, and may be what is too much.
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""The process that measures: reads requests as JSON lines, answers with JSON lines (`attnprof.measure.messages`).
+"""The process that measures: receives requests and answers them (`attnprof.measure.messages`).
 
 It is apart from the command, so that an out-of-memory, a crash or a hang costs one case. Torch takes
 seconds to import, so one worker serves a whole sweep:
@@ -6,79 +6,56 @@ seconds to import, so one worker serves a whole sweep:
 - On the CPU it never computes anything itself but forks a child for each case. Every case starts
   from the same clean state, whatever ran before it, and can be limited or killed alone.
 - With CUDA, which does not survive a fork, it measures in place and cleans up behind each case;
-  if anything stays allocated the answer contains `"retires": true`, and the runner replaces it.
+  if anything of the case is left the answer contains `"retires": true`, and the runner replaces it.
 """
 
 from __future__ import annotations
 
-import ctypes
+import faulthandler
 import os
-import signal
 import sys
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from attnprof.measure.messages import DeathMessage, Message, ReadyMessage, request_from_line, to_line
+from attnprof.measure.messages import ReadyMessage
+from attnprof.measure.worker.children import Children, die_with
+from attnprof.measure.worker.connection import Connection
+
+if TYPE_CHECKING:
+    from attnprof.measure.worker.service import Service
 
 
-def main() -> None:
-    """Serve requests from stdin until it ends, or until memory stays on the device."""
-    _die_with_parent()
-    channel = _claim_stdout()
+def main(descriptors: Mapping[str, int], command_pid: int) -> None:
+    """Serve requests until the command closes its end, or until something of a case is left.
 
-    def send(message: Message) -> None:
-        channel.write(to_line(message))
-        channel.flush()
+    Args:
+        descriptors: as `Connection` takes them.
+        command_pid: the process that asks.
+    """
+    die_with(command_pid)
+    # A copy of stderr, which the code under test may close. Signals name the line there (`measure.places`).
+    faulthandler.enable(os.dup(sys.__stderr__.fileno()) if sys.__stderr__ else 2)
+    connection = Connection(descriptors)
 
-    # Imports torch: after stdout is claimed, since libraries print, and before any child is forked.
-    from attnprof.measure.worker.service import Service, retires
+    # Imports torch: before any child is forked.
+    from attnprof.measure.worker.service import Service
 
-    service = Service(send)
-    send(ReadyMessage())
-    for line in sys.stdin.buffer:
-        request = request_from_line(line)
+    service = Service(connection)
+    children = Children(connection)
+    connection.send(ReadyMessage())
+    _serve(service, connection, children)
+
+
+def _serve(service: Service, connection: Connection, children: Children) -> None:
+    from attnprof.measure.worker.service import retires, retiring
+
+    for request in connection.requests():
         if service.forks(request):
-            exit_code = _in_child(lambda request=request: send(service.answer(request)))  # type: ignore[misc]
-            if exit_code:
-                send(DeathMessage(exit_code))
+            connection.send(children.answer(request.id, lambda request=request: service.answer(request)))  # type: ignore[misc]
             continue
         answer = service.cleaned_up(service.answer(request))
-        send(answer)
+        if children.end_all() or not connection.is_intact():
+            answer = retiring(answer)
+        connection.send(answer)
         if retires(answer):
             return
-
-
-def _in_child(serve: Callable[[], None]) -> int:
-    """Run a function in a forked child; return its exit code, negative for a signal."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            _die_with_parent()
-            serve()
-            status = 0
-        except BaseException:
-            # Written and not raised: the child must not go on as a second worker.
-            sys.excepthook(*sys.exc_info())
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    _, wait_status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(wait_status)
-
-
-def _claim_stdout() -> BinaryIO:
-    """Return a channel of our own on what was stdout; whatever libraries print goes to stderr."""
-    channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return channel
-
-
-def _die_with_parent() -> None:
-    """On Linux, do not outlive a command that was killed (prctl(2), PR_SET_PDEATHSIG)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()

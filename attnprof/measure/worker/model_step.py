@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from attnprof.cases.case import AS_IS, Case
 from attnprof.cases.measurement import StepPeak
 from attnprof.cases.workload import ModelWorkload
 from attnprof.measure.worker.checkpointing import checkpoint_members
 from attnprof.measure.worker.devices.base import DTYPES, Device, is_out_of_memory
+from attnprof.measure.worker.owner import leave_if_copy
 from attnprof.measure.worker.passes.step_peak import PeakFinder
 from attnprof.measure.worker.user_model import UserModelError, blamed, load_model
 
@@ -88,20 +90,32 @@ class ModelStep:
         return [*self.model.parameters(), *self.model.buffers(), *self.inputs]
 
     def __call__(self) -> None:
-        """Run the step."""
+        """Run the step; end the process if it is a copy that the model forked."""
+        try:
+            self._run()
+        finally:
+            leave_if_copy()
+
+    def _run(self) -> None:
         self.phase = "forward"
         if self.optimizer is None:
             with torch.no_grad(), self._autocast():
-                self.model(*self.inputs)
+                self._forward()
             return
         self.optimizer.zero_grad()
         with self._autocast():
-            loss = _loss(self.model(*self.inputs), self._workload.target)
+            loss = _loss(self._forward(), self._workload.target)
         self.phase = "backward"
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.phase = "optimizer step"
         self.scaler.step(self.optimizer)
         self.scaler.update()
+
+    def _forward(self) -> Any:
+        try:
+            return self.model(*self.inputs)
+        finally:
+            leave_if_copy()
 
     def located(self) -> tuple[StepPeak | None, bool]:
         """Run a step and find where its memory is highest.
@@ -136,7 +150,7 @@ class ModelStep:
         return made.to(memory_format=torch.channels_last) if self._workload.channels_last and len(shape) == 4 else made
 
 
-def explained(error: Exception, case: Case) -> str:
+def explained(error: BaseException, case: Case) -> str:
     """Return one line on what went wrong in a model, and where in the user's file."""
     assert isinstance(case.workload, ModelWorkload)
     if isinstance(error, (UserModelError, NothingToPatchError)):
@@ -174,7 +188,11 @@ def _model(case: Case, seed: int, *, keeps: bool) -> tuple[nn.Module, tuple[str,
 def _patched(model: nn.Module, strategy: str) -> tuple[str, ...]:
     from attnprof.patching import patch
 
-    report = patch(model, strategy=strategy)
+    guard = register_module_forward_hook(lambda *_: leave_if_copy())  # patching runs parts of the model
+    try:
+        report = patch(model, strategy=strategy)
+    finally:
+        guard.remove()
     if not report.changed:
         raise NothingToPatchError(" ".join(line.strip() for line in str(report).splitlines()))
     return tuple(one.path for one in report.changed)

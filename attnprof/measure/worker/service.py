@@ -9,36 +9,41 @@ from typing import Any
 import msgspec
 
 from attnprof.cases.case import Case
+from attnprof.cases.workload import ModelWorkload
 from attnprof.measure.messages import (
     Answer,
     CaseAnswer,
     CaseRequest,
     DeviceAnswer,
-    Message,
     OpenRequest,
-    PhaseMessage,
+    PhasesMessage,
     RateAnswer,
     RateRequest,
     RefusalAnswer,
     Request,
     StateAnswer,
     StateRequest,
+    numbered,
 )
 from attnprof.measure.worker.case import measure
+from attnprof.measure.worker.connection import Connection
+from attnprof.measure.worker.departures import departures_noted
 from attnprof.measure.worker.devices.base import Device, DeviceError
 from attnprof.measure.worker.devices.select import open_device
 from attnprof.measure.worker.passes.flops import matmul_flops_per_second
+
+_SERVED = (StateAnswer, RateAnswer, CaseAnswer)
 
 
 class Service:
     """A device and the requests that it can serve.
 
     Args:
-        send: takes the phases of a case to the command.
+        connection: takes the passes of a case to the command, and the place where a model ends the process.
     """
 
-    def __init__(self, send: Callable[[Message], None]) -> None:
-        self._send = send
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._device: Device | None = None
         self._served: dict[type[Any], Callable[[Device, Any], Answer]] = {
             StateRequest: self._state,
@@ -54,7 +59,10 @@ class Service:
         return self._device.forks and not isinstance(request, StateRequest)
 
     def answer(self, request: Request) -> Answer:
-        """Return the answer to a request."""
+        """Return the answer to a request, with its number."""
+        return numbered(self._answer(request), request.id)
+
+    def _answer(self, request: Request) -> Answer:
         if isinstance(request, OpenRequest):
             return self._opened(request)
         if self._device is None:
@@ -63,7 +71,7 @@ class Service:
 
     def cleaned_up(self, answer: Answer) -> Answer:
         """Free the device's memory behind a request; return the answer, with whether the worker retires."""
-        if self._device is None or not isinstance(answer, (StateAnswer, RateAnswer, CaseAnswer)):
+        if self._device is None or not isinstance(answer, _SERVED):
             return answer
         emptied = self._device.emptied()
         gc.freeze()  # only modules are left: the next collections need not look at them
@@ -84,9 +92,23 @@ class Service:
 
     def _case(self, device: Device, request: CaseRequest) -> Answer:
         case = Case.from_json(request.case)
-        return CaseAnswer(measure(case, request.settings, device, lambda name: self._send(PhaseMessage(name))))
+        entered: list[str] = []
+
+        def enter(name: str) -> None:
+            entered.append(name)
+            self._connection.show(PhasesMessage(tuple(entered), id=request.id))
+
+        if not isinstance(case.workload, ModelWorkload):
+            return CaseAnswer(measure(case, request.settings, device, enter))
+        with departures_noted(self._connection.place, case.workload.target, forked=device.forks):
+            return CaseAnswer(measure(case, request.settings, device, enter))
+
+
+def retiring(answer: Answer) -> Answer:
+    """Return an answer after which the worker ends, if it is an answer of an open device."""
+    return msgspec.structs.replace(answer, retires=True) if isinstance(answer, _SERVED) else answer
 
 
 def retires(answer: Answer) -> bool:
     """Return whether the worker ends after an answer."""
-    return isinstance(answer, (StateAnswer, RateAnswer, CaseAnswer)) and answer.retires
+    return isinstance(answer, _SERVED) and answer.retires

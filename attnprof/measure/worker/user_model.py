@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import linecache
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,8 +11,11 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import torch
 from torch import nn
+
+from attnprof.import_path import for_models_only
+from attnprof.measure.places import Line, shown_path, users_line
+from attnprof.measure.worker.owner import leave_if_copy
 
 
 class UserModelError(Exception):
@@ -35,6 +37,8 @@ def load_model(target: str) -> nn.Module:
         module = _imported(place)
     except BaseException as error:  # SystemExit of a script without a main guard, too
         raise with_blame(error) from None
+    finally:
+        leave_if_copy()
     found = getattr(module, name, None)
     if found is None:
         public = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
@@ -46,8 +50,10 @@ def load_model(target: str) -> nn.Module:
         raise UserModelError(f"{target} is no module and nothing that makes one, but {type(found).__name__}")
     try:
         model = found()
-    except Exception as error:
+    except BaseException as error:
         raise with_blame(error) from None
+    finally:
+        leave_if_copy()
     if not isinstance(model, nn.Module):
         raise UserModelError(f"{target}() made no torch.nn.Module, but {type(model).__name__}")
     return model
@@ -56,26 +62,19 @@ def load_model(target: str) -> nn.Module:
 def blamed(error: BaseException, target: str) -> UserModelError:
     """Return the error with the last line of the user's own file that led to it, else the last of any file."""
     words = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].rstrip(": ")
-    place = target.rpartition(":")[0]
     if isinstance(error, SyntaxError) and error.filename:
-        return UserModelError(f"{_shown(error.filename)}, line {error.lineno}: {words}")
+        return UserModelError(f"{shown_path(error.filename)}, line {error.lineno}: {words}")
     frames = traceback.extract_tb(error.__traceback__)
-    file = Path(place).resolve() if place.endswith(".py") else None
-    own = [frame for frame in frames if file and Path(frame.filename).resolve() == file]
-    others = [frame for frame in frames if not _is_plumbing(frame.filename)]
-    frame = next(iter([*reversed(own), *reversed(others)]), None)
-    if frame is None:
-        return UserModelError(f"{target}: {words}")
-    source = linecache.getline(frame.filename, frame.lineno or 0).strip()
-    return UserModelError(f"{_shown(frame.filename)}, line {frame.lineno}, in {frame.name}: {source}: {words}")
+    line = users_line([Line(frame.filename, frame.lineno or 0, frame.name) for frame in frames], target)
+    return UserModelError(f"{line or target}: {words}")
 
 
 def _imported(place: str) -> ModuleType:
     if not place.endswith(".py"):
-        sys.path.insert(0, str(Path.cwd()))
+        _look_into(Path.cwd())
         return importlib.import_module(place)
     path = Path(place).resolve()
-    sys.path.insert(0, str(path.parent))  # for imports of neighbouring files, as with `python net.py`
+    _look_into(path.parent)  # for imports of neighbouring files, as with `python net.py`
     # A file may have the name of a module that is already imported.
     name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path.parent}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -86,12 +85,7 @@ def _imported(place: str) -> ModuleType:
     return module
 
 
-def _is_plumbing(filename: str) -> bool:
-    """Return whether a file belongs to Python's import system, torch or attnprof."""
-    own = [Path(__file__).parents[2], *(Path(module.__path__[0]) for module in (importlib, torch))]
-    return filename.startswith(("<", *map(str, own)))
-
-
-def _shown(filename: str) -> str:
-    path = Path(filename)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+def _look_into(folder: Path) -> None:
+    """Let the model import from its own folder first, and then from where its user's programs do."""
+    added = [str(folder), *for_models_only]
+    sys.path[:] = added + [entry for entry in sys.path if entry not in added]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from torch.backends import cuda as backends
 from torch.nn.attention import SDPBackend
 
 from attnprof.cases.measurement import Kernel
+from attnprof.measure.nameless import nameless_file
 from attnprof.measure.worker.devices.base import DTYPES
 
 _NAMES = {
@@ -141,8 +141,11 @@ def _overheard(question: Callable[[], bool], device: torch.device) -> tuple[bool
             answers.append(question())
 
     sys.stderr.flush()
-    aside = os.dup(2)
-    with tempfile.TemporaryFile() as said:
+    with os.fdopen(nameless_file(), "w+b") as said:
+        try:
+            aside = os.dup(2)
+        except OSError:  # the code under test has closed it
+            aside = os.open(os.devnull, os.O_WRONLY)
         try:
             os.dup2(said.fileno(), 2)
             thread = threading.Thread(target=ask)
