@@ -40,23 +40,6 @@ class Plan:
     cases: tuple[Case, ...]
 
 
-def estimated_seconds(case: Case, flops_per_second: float, seconds_per_case: float | None) -> float:
-    """Return a rough guess of a case's time: two steps for memory, one for exactness, the rest for latency.
-
-    The guess assumes that a step runs at half of the matrix-product rate. The plain form is slower, because of
-    its memory traffic; the fused forms are faster.
-
-    Args:
-        case: the case.
-        flops_per_second: the device's rate of matrix products.
-        seconds_per_case: the time for latency; None if only memory is measured.
-    """
-    step = case.workload.flops / (0.5 * flops_per_second)
-    if seconds_per_case is None:
-        return 0.15 + 2 * step
-    return 0.15 + 3 * step + max(seconds_per_case, 4 * step)
-
-
 def make_plan(
     *,
     sizes: Sequence[tuple[int, int]],

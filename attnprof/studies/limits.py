@@ -8,8 +8,8 @@ from dataclasses import replace
 from attnprof.cases.axis import Axis, Threshold
 from attnprof.cases.capacity import memory_limit_bytes
 from attnprof.cases.case import Case
+from attnprof.cases.duration import estimated_seconds
 from attnprof.cases.measurement import Outcome, Source
-from attnprof.cases.plan import estimated_seconds
 from attnprof.cases.record import Record
 from attnprof.cases.record_file import RecordFile
 from attnprof.cases.settings import Settings

@@ -68,6 +68,8 @@ class StudyRun(ABC, Generic[S, T]):
                 runner.open()
                 file.require_same(runner.environment, study.settings.to_json(), card=runner.card_name)
                 self._opened.add(runner.card_name)
+                if study.settings.device == "auto" and not study.cards and runner.environment.device == "cpu":
+                    listener.tell("no CUDA device: measuring on this CPU; --gpu t4 answers for a GPU that is not here")
                 self._serve(runner, file, listener)
 
             side_by_side(runners, serve)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from attnprof.cases.case import Case
+from attnprof.cases.duration import emulated_seconds, estimated_seconds
 from attnprof.cases.measurement import Measurement, Outcome, Result, Source
-from attnprof.cases.plan import Plan, estimated_seconds
+from attnprof.cases.plan import Plan
 from attnprof.cases.record import Record
 from attnprof.cases.record_file import RecordFile
 from attnprof.cases.settings import Settings
@@ -16,7 +17,8 @@ from attnprof.studies.listener import Listener
 from attnprof.studies.study import SweepStudy
 from attnprof.studies.study_run import StudyRun, recorded
 
-_EMULATED_SECONDS = 0.05  # for one case: the mean of a sweep up to 256x256 on two cores
+# Work that takes longer than this is worth a line on how to ask for less.
+_LONG_SECONDS = 600.0
 
 
 class SweepRun(StudyRun[SweepStudy, Record]):
@@ -72,7 +74,10 @@ def measure_cases(
     missing = [case for case in plan.cases if case not in known]
     rates = {} if emulated else {dtype: runner.matmul_flops_per_second(dtype) for dtype in _dtypes(missing)}
     estimates = {case: _estimate(case, rates.get(case.workload.dtype), settings) for case in missing}
-    listener.planned(len(known), estimates, card)
+    bounded = {case: min(seconds, settings.timeout_seconds) for case, seconds in estimates.items()}
+    listener.planned(len(known), bounded, card)
+    if sum(bounded.values()) > _LONG_SECONDS:
+        listener.tell(_advice(estimates, settings, runner))
     out_of_memory = [r.case for r in known.values() if r.outcome is Outcome.OUT_OF_MEMORY and not r.implied_by]
     for case in missing:
         # On an emulated card a failing case is cheap, so it is run and its failure is not inferred.
@@ -93,7 +98,18 @@ def measure_cases(
 
 
 def _estimate(case: Case, rate: float | None, settings: Settings) -> float:
-    return _EMULATED_SECONDS if rate is None else estimated_seconds(case, rate, settings.case_seconds)
+    if rate is None:
+        return emulated_seconds(case, with_latency=settings.estimates)
+    return estimated_seconds(case, rate, settings.case_seconds)
+
+
+def _advice(estimates: Mapping[Case, float], settings: Settings, runner: Runner) -> str:
+    """Return how to ask for less, since the work takes long."""
+    ended = sum(seconds > settings.timeout_seconds for seconds in estimates.values())
+    timeout = f"{settings.timeout_seconds:g} s"
+    slow = f"{ended} of these cases are ended by --timeout after {timeout} each; " if ended else ""
+    other = ", or name a card with --gpu t4, which takes a minute" if runner.environment.device == "cpu" else ""
+    return f"{slow}for less, choose a smaller --hw or --batch, fewer strategies (--strategy){other}"
 
 
 def _with_rate(result: Result, rate: float | None) -> Result:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 from support.fakes import NotingListener, ScriptedCard, ScriptedRunner, handing_out
-from support.samples import ENVIRONMENT
+from support.samples import ENVIRONMENT, measurement
 
 from attnprof.cases.cards import parse_cards
-from attnprof.cases.measurement import Outcome, Source
+from attnprof.cases.measurement import Outcome, Result, Source
 from attnprof.cases.plan import make_plan
 from attnprof.cases.record_lines import read_records
 from attnprof.cases.settings import Settings
@@ -150,3 +150,41 @@ def test_an_error_on_one_card_ends_all_and_keeps_the_records(tmp_path):
         run([Broken("t4"), *others], path)
     assert all(other.stopped for other in others)
     assert len(read_records(path)) == sum(len(other.ran) for other in others)
+
+
+def test_a_newcomer_without_a_gpu_is_told_how_to_ask_for_a_card(tmp_path):
+    _, listener = run(ScriptedRunner(), tmp_path / "a.jsonl")
+    assert listener.told == ["no CUDA device: measuring on this CPU; --gpu t4 answers for a GPU that is not here"]
+    _, listener = run(ScriptedRunner(), tmp_path / "b.jsonl", settings=Settings(device="cpu"))
+    assert listener.told == []
+    _, listener = run(ScriptedCard("t4"), tmp_path / "c.jsonl")
+    assert listener.told == []
+
+
+def test_hours_are_said_before_they_are_spent_with_how_to_ask_for_less(tmp_path):
+    settings = Settings(device="cpu", timeout_seconds=120.0)
+    _, listener = run(
+        ScriptedRunner(), tmp_path / "r.jsonl", settings=settings, sizes=[(64, 64), (1024, 1024), (2048, 2048)]
+    )
+    [advice] = listener.told
+    assert advice.startswith("8 of these cases are ended by --timeout after 120 s each; for less, choose")
+    assert "--gpu t4" in advice
+    # A case takes no longer than its time-out.
+    assert max(listener.estimates.values()) == 120.0
+
+
+@pytest.mark.parametrize("retry", [(), (Outcome.CRASHED, Outcome.TIMED_OUT)])
+def test_what_crashed_is_measured_again_only_if_asked(tmp_path, retry):
+    path = tmp_path / "r.jsonl"
+    first = ScriptedRunner()
+    first.result = lambda case: Result(
+        Outcome.CRASHED if case.workload.height == 8 else Outcome.COMPLETED, "", measurement()
+    )
+    run(first, path)
+    sweep = prepared(ScriptedRunner(), path, resume=True)
+    again = ScriptedRunner()
+    sweep = SweepRun(replace(sweep.study, retry=retry), handing_out(again))
+    sweep.carry_out(NotingListener())
+    assert {case.workload.height for case in again.ran} == ({8} if retry else set())
+    assert len(sweep.results()) == len(plan().cases)
+    assert any(record.outcome is Outcome.CRASHED for record in sweep.results()) == (not retry)

@@ -87,7 +87,13 @@ class SizedCard(ScriptedCard):
 
 
 class NotingListener(Listener):
-    """Notes what was planned; shows nothing."""
+    """Notes what was planned and told; shows nothing."""
+
+    def __init__(self):
+        self.told = []
+
+    def tell(self, text):
+        self.told.append(text)
 
     def planned(self, done, estimates, card):
         self.done, self.estimates = done, estimates
