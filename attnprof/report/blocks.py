@@ -25,10 +25,10 @@ FIELDS: tuple[Field[BlockForm], ...] = (
 _COLUMNS = (
     Column("block"),
     Column("C/E", right=True),
-    Column("C/D", right=True),
-    Column("keys"),
+    Column("C/D", right=True, leaves=2),
+    Column("keys", leaves=3),
     Column("what it is", folds=True),
-    Column("from", folds=True),
+    Column("from", folds=True, leaves=1),
 )
 _LEGEND = (
     "C: input channels. E: channels of queries and keys (--reduction). D: channels of values. keys: how many there "

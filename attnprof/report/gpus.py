@@ -42,13 +42,13 @@ FIELDS: tuple[Field[Card], ...] = (
 )
 _COLUMNS = (
     Column("gpu"),
-    Column("cc", right=True),
+    Column("cc", right=True, leaves=4),
     Column("memory", right=True),
     Column("context", right=True),
-    Column("GB/s", right=True),
-    Column("fp32", right=True),
-    Column("fp16", right=True),
-    Column("where", folds=True),
+    Column("GB/s", right=True, leaves=1),
+    Column("fp32", right=True, leaves=3),
+    Column("fp16", right=True, leaves=2),
+    Column("where", folds=True, leaves=5),
 )
 _LEGENDS = (
     "cc: compute capability. memory: the least that drivers report. context: an allowance for the part of it that "

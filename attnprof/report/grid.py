@@ -1,19 +1,32 @@
-"""A table of text, drawn for a terminal or written in Markdown."""
+"""A table of text, drawn for a terminal or written in Markdown.
+
+A terminal shows every cell that it shows in full. Columns without a place in `Column.leaves` are always shown: if
+they do not fit side by side, the table goes on below. The others leave a table that is too wide in their order, and
+a line says which have left.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from attnprof.report.folding import folded, longest_word
+from attnprof.text import harmless
+
+Cell: TypeAlias = str | tuple[str, ...]  # one line, or several
+
 _GAP = 2  # between columns
-_FOLDED_WIDTH = 16  # a narrower column of text cannot be read
+_PROSE_WIDTH = 16  # a narrower column of prose cannot be read
+_LONGEST_WORD = 28  # a longer one does not widen a column of prose
+_LEAST_WIDTH = 8  # of a column that is squeezed because the figures beside it need all the room
 
 
 @dataclass(frozen=True)
@@ -23,12 +36,15 @@ class Column:
     Attributes:
         heading: stands above it.
         right: whether its cells are aligned to the right, as numbers are.
-        folds: whether its cells may be broken over several lines on a narrow terminal.
+        folds: whether its cells may be folded over several lines, at a space or a joint of a name.
+        leaves: the column's place in the order in which columns leave a table that is too wide, from 1; 0 for a
+            column that never leaves.
     """
 
     heading: str
     right: bool = False
     folds: bool = False
+    leaves: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,12 +52,12 @@ class Row:
     """A row of a table.
 
     Attributes:
-        cells: one text for each column.
+        cells: one text for each column, or its lines.
         best: the places of the cells that are the best of their column.
         failed: whether the row is of a case without a result.
     """
 
-    cells: tuple[str, ...]
+    cells: tuple[Cell, ...]
     best: frozenset[int] = field(default_factory=frozenset)
     failed: bool = False
 
@@ -62,8 +78,13 @@ class Grid:
 
 
 def to_rich(grid: Grid) -> RenderableType:
-    """Draw the table without its title. What is too wide for the terminal is drawn as several, one below the other."""
+    """Draw the table without its title, fitted to the width of the terminal."""
     return _Fitted(grid)
+
+
+def lines_of(cell: Cell) -> tuple[str, ...]:
+    """Return the lines of a cell."""
+    return (cell,) if isinstance(cell, str) else cell
 
 
 @dataclass(frozen=True)
@@ -73,63 +94,128 @@ class _Fitted:
     grid: Grid
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for count, places in enumerate(_side_by_side(self.grid, options.max_width)):
+        layout = _Layout(self.grid, options.encoding)
+        kept = layout.kept(options.max_width)
+        for count, places in enumerate(layout.side_by_side(kept, options.max_width)):
             if count:
                 yield Text()
-            yield _table(self.grid, places)
+            yield layout.table(places, options.max_width)
+        left = [column.heading for place, column in enumerate(self.grid.columns) if place not in kept]
+        if left:
+            note = f"Left out: {', '.join(left)}. Use a terminal {layout.least_width} columns wide, or --format csv."
+            yield Text("\n".join(folded(note, options.max_width)), style="dim")
 
 
-def _side_by_side(grid: Grid, width: int) -> Iterator[list[int]]:
-    """Yield the places of the columns that fit side by side, until all are placed; each time after the first column."""
-    least = [_least_width(grid, place) for place in range(len(grid.columns))]
-    places = [0]
-    for place in range(1, len(grid.columns)):
-        if len(places) > 1 and sum(least[one] for one in [*places, place]) + _GAP * len(places) > width:
-            yield places
-            places = [0]
-        places.append(place)
-    yield places
+class _Layout:
+    """The texts of a grid as one terminal can show them, and the widths of its columns.
 
+    Args:
+        grid: the grid.
+        encoding: of the terminal.
 
-def _least_width(grid: Grid, place: int) -> int:
-    """Return the width below which a column cannot be read."""
-    column = grid.columns[place]
-    lines = [line for row in grid.rows for line in row.cells[place].splitlines()]
-    widest = max(map(cell_len, [*lines, column.heading if grid.headed else ""]), default=0)
-    return min(widest, _FOLDED_WIDTH) if column.folds else widest
+    Attributes:
+        least: the width below which each column cannot be read.
+        widest: the width of each column if nothing is folded.
+    """
 
+    def __init__(self, grid: Grid, encoding: str) -> None:
+        self.grid = grid
+        self._headings = [harmless(column.heading, encoding) if grid.headed else "" for column in grid.columns]
+        self._rows = [
+            [[harmless(line, encoding) for line in lines_of(cell)] for cell in row.cells] for row in grid.rows
+        ]
+        self.least: list[int] = []
+        self.widest: list[int] = []
+        for place, column in enumerate(grid.columns):
+            lines = [line for row in self._rows for line in row[place]]
+            wide = max(map(cell_len, lines), default=0)
+            word = max(map(longest_word, lines), default=0)
+            prose = max(min(word, _LONGEST_WORD), min(wide, _PROSE_WIDTH))
+            narrow = wide if not column.folds else prose if place else word
+            heading = self._headings[place]
+            self.least.append(max(narrow, min(longest_word(heading), _LONGEST_WORD)))
+            self.widest.append(max(wide, cell_len(heading)))
 
-def _table(grid: Grid, places: Sequence[int]) -> Table:
-    """Return rich's table of these columns, as narrow as its cells allow."""
-    table = Table(
-        box=box.SIMPLE_HEAD if grid.headed else None,
-        show_header=grid.headed,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1 if grid.headed else 2, 0, 0),
-    )
-    for column in (grid.columns[place] for place in places):
-        table.add_column(
-            column.heading, justify="right" if column.right else "left", no_wrap=not column.folds, overflow="fold"
+    @property
+    def least_width(self) -> int:
+        """The width of a terminal that shows every column."""
+        return _total(self.least)
+
+    def kept(self, width: int) -> list[int]:
+        """Return the places of the columns that do not leave a table of this width."""
+        kept = list(range(len(self.grid.columns)))
+        for place in sorted(kept, key=lambda place: self.grid.columns[place].leaves):
+            if self.grid.columns[place].leaves and _total([self.least[one] for one in kept]) > width:
+                kept.remove(place)
+        return kept
+
+    def side_by_side(self, kept: Sequence[int], width: int) -> Iterator[list[int]]:
+        """Yield places that fit side by side until all are placed, each time after the first column."""
+        places = list(kept[:1])
+        for place in kept[1:]:
+            if len(places) > 1 and _total([self.least[one] for one in [*places, place]]) > width:
+                yield places
+                places = list(kept[:1])
+            places.append(place)
+        yield places
+
+    def table(self, places: Sequence[int], width: int) -> Table:
+        """Return rich's table of these columns, as narrow as its cells allow."""
+        headed = self.grid.headed
+        table = Table(
+            box=box.SIMPLE_HEAD if headed else None,
+            show_header=headed,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, _GAP - 1 if headed else _GAP, 0, 0),
         )
-    for row in grid.rows:
-        cells = [Text(row.cells[place], style="bold green" if place in row.best else "") for place in places]
-        table.add_row(*cells, style="red" if row.failed else None)
-    return table
+        widths = dict(zip(places, self._widths(places, width), strict=True))
+        headings = {place: folded(self._headings[place], wide) for place, wide in widths.items()}
+        height = max(map(len, headings.values()))
+        for place, lines in headings.items():
+            justify: JustifyMethod = "right" if self.grid.columns[place].right else "left"
+            heading = Text("\n".join(["" for _ in range(height - len(lines))] + lines))
+            table.add_column(heading, justify=justify, no_wrap=True, width=widths[place])
+        for row, cells in zip(self.grid.rows, self._rows, strict=True):
+            texts = []
+            for place, wide in widths.items():
+                folds = self.grid.columns[place].folds
+                lines = [one for line in cells[place] for one in (folded(line, wide) if folds else [line])]
+                texts.append(Text("\n".join(lines), style="bold green" if place in row.best else ""))
+            table.add_row(*texts, style="red" if row.failed else None)
+        return table
+
+    def _widths(self, places: Sequence[int], width: int) -> list[int]:
+        """Return the widths of columns side by side: what is left over goes to the narrowest that want more."""
+        widths = [self.least[place] for place in places]
+        # Prose gives way before the names of the rows.
+        for index in [index for index, place in enumerate(places) if self.grid.columns[place].folds][::-1]:
+            widths[index] -= max(0, min(_total(widths) - width, widths[index] - _LEAST_WIDTH))
+        while _total(widths) < width:
+            wanting = [index for index, place in enumerate(places) if widths[index] < self.widest[place]]
+            if not wanting:
+                break
+            widths[min(wanting, key=widths.__getitem__)] += 1
+        return widths
+
+
+def _total(widths: Sequence[int]) -> int:
+    """Return the width of columns side by side."""
+    return sum(widths) + _GAP * max(0, len(widths) - 1)
 
 
 def to_markdown_lines(grid: Grid) -> list[str]:
     """Return the title in bold, the table, and an empty line."""
-    rows = [[escaped(cell).replace("\n", "<br>") for cell in row.cells] for row in grid.rows]
-    headings = [column.heading for column in grid.columns]
+    rows = [["<br>".join(map(escaped, lines_of(cell))) for cell in row.cells] for row in grid.rows]
+    headings = [escaped(column.heading) for column in grid.columns]
     rule = ["---:" if column.right else "---" for column in grid.columns]
     title = [f"**{escaped(grid.title)}**", ""] if grid.title else []
     return [*title, *map(_line, [headings, rule, *rows]), ""]
 
 
 def escaped(text: str) -> str:
-    """Escape the characters that mean something in Markdown: `*`, `~`, `|`, `<`, and `_` beside a space."""
-    return re.sub(r"([*~|<]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    """Return harmless text that Markdown shows as it is, without emphasis, links, HTML or a cell's end."""
+    return re.sub(r"([*~|<`\[\]!&\\]|(?<!\w)_|_(?!\w))", r"\\\1", harmless(text))
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -22,10 +22,10 @@ _AMOUNTS = {"hw": "N = H * W", "batch": "the batch", "channels": "the channels"}
 _COLUMNS = (
     Column("strategy", folds=True),
     Column("largest", right=True),
-    Column("peak", right=True),
-    Column("fails at", right=True),
-    Column("p", right=True),
-    Column("probes", right=True),
+    Column("peak", right=True, leaves=3),
+    Column("fails at", right=True, leaves=4),
+    Column("p", right=True, leaves=2),
+    Column("probes", right=True, leaves=1),
 )
 
 

@@ -20,11 +20,11 @@ from attnprof.units import format_bytes, format_seconds
 
 _LEGEND = '~ marks an approximate strategy. "inside operators": their temporaries, and workspaces.'
 _TRAINING = "peak and reserved are of two steps, so gradients and optimizer state are in them."
-_STEP = Column("a step", right=True)
+_STEP = Column("a step", right=True, leaves=2)
 _COLUMNS = (
     Column("strategy", folds=True),
     Column("peak", right=True),
-    Column("reserved", right=True),
+    Column("reserved", right=True, leaves=1),
     _STEP,
     Column("largest batch", right=True),
 )

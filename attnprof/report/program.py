@@ -27,13 +27,13 @@ from attnprof.units import format_bytes
 _HOLDERS, _READ_LINES, _STACK_LINES = 10, 10, 4  # that are shown
 _COLUMNS = (
     Column("holds", right=True),
-    Column("blocks", right=True),
-    Column("largest", right=True),
+    Column("blocks", right=True, leaves=1),
+    Column("largest", right=True, leaves=2),
     Column("allocated at", folds=True),
 )
 _PROCESS_COLUMNS = (
     Column("process", right=True),
-    Column("peak", right=True),
+    Column("peak", right=True, leaves=1),
     Column("with context", right=True),
     Column("command", folds=True),
 )
@@ -133,7 +133,7 @@ def _holders(process: ProcessFindings) -> tuple[LineHolder, ...]:
 
 def _largest_holder(process: ProcessFindings) -> str | None:
     holders = _holders(process)
-    return _holder_text(holders[0]) if holders else None
+    return "\n".join(_holder_lines(holders[0])) if holders else None
 
 
 def _largest_holder_bytes(process: ProcessFindings) -> int | None:
@@ -222,7 +222,7 @@ def _held(process: ProcessFindings) -> Section:
 def _holders_grid(when: str, holders: Sequence[LineHolder], allocated_bytes: int) -> Grid:
     shown = len(holders) if len(holders) <= _HOLDERS + 1 else _HOLDERS
     rows = [
-        Row((format_bytes(one.total_bytes), str(one.blocks), format_bytes(one.largest_bytes), _holder_text(one)))
+        Row((format_bytes(one.total_bytes), str(one.blocks), format_bytes(one.largest_bytes), _holder_lines(one)))
         for one in holders[:shown]
     ]
     rest = holders[shown:]
@@ -233,11 +233,12 @@ def _holders_grid(when: str, holders: Sequence[LineHolder], allocated_bytes: int
     return Grid(f"Lines that held {format_bytes(allocated_bytes)} {when}", _COLUMNS, tuple(rows))
 
 
-def _holder_text(holder: LineHolder) -> str:
-    lines = "\n".join(_line_text(line) for line in (holder.line, holder.package_line) if line)
-    part = ("(called by backward)" if lines else _PARTS[holder.part]) if holder.part else ""
+def _holder_lines(holder: LineHolder) -> tuple[str, ...]:
+    """Return the line of the program that allocated, and the line of the package that it called, if any."""
+    *before, last = [_line_text(line) for line in (holder.line, holder.package_line) if line] or [""]
+    part = ("(called by backward)" if last else _PARTS[holder.part]) if holder.part else ""
     tensor = f"[{holder.largest_tensor}]" if holder.largest_tensor else ""
-    return " ".join(filter(None, (lines, part, tensor)))
+    return (*before, " ".join(filter(None, (last, part, tensor))))
 
 
 def _line_text(line: Line) -> str:

@@ -23,8 +23,8 @@ _LEGEND = (
 _COLUMNS = (
     Column("strategy", folds=True),
     Column("needs", right=True),
-    Column("share", right=True),
-    Column("step time", right=True),
+    Column("share", right=True, leaves=1),
+    Column("step time", right=True, leaves=2),
     Column("verdict", folds=True),
 )
 

@@ -26,10 +26,10 @@ FIELDS: tuple[Field[KeptFile], ...] = (
 )
 _COLUMNS = (
     Column("file", folds=True),
-    Column("written (UTC)"),
+    Column("written (UTC)", leaves=3),
     Column("cases", right=True),
-    Column("of", folds=True),
-    Column("size", right=True),
+    Column("of", folds=True, leaves=2),
+    Column("size", right=True, leaves=1),
     Column("outcomes", folds=True),
 )
 

@@ -20,8 +20,14 @@ FIELDS: tuple[Field[Component], ...] = (
     Field("summary", lambda c: c.summary, "What the part does, in one line."),
     Field("runs", lambda c: c.runs, "Where it runs."),
 )
-_COLUMNS = (Column("strategy"), Column("kind"), Column("forward"), Column("training"), Column("exactness"))
-_PLACES = (Column("strategy"), Column("what it does", folds=True), Column("where it runs", folds=True))
+_COLUMNS = (
+    Column("strategy"),
+    Column("kind", leaves=1),
+    Column("forward", leaves=3),
+    Column("training"),
+    Column("exactness", leaves=2),
+)
+_PLACES = (Column("strategy"), Column("what it does", folds=True), Column("where it runs", folds=True, leaves=1))
 _LEGENDS = (
     "A strategy is parts joined by +, at most one of each kind, in any order: pooled:2+sdpa-pad+fp16. Without an "
     "attention part, it is naive. Sizes in [] may be left out.",

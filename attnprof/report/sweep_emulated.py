@@ -24,11 +24,11 @@ LEGENDS_SIDE_BY_SIDE = (_MARKS, "Each cell: highest memory allocated, and the at
 _COLUMNS = (
     Column("strategy", folds=True),
     Column("peak", right=True),
-    Column("step", right=True),
-    Column("reserved", right=True),
+    Column("step", right=True, leaves=1),
+    Column("reserved", right=True, leaves=2),
     Column("total", right=True),
-    Column("of card", right=True),
-    Column("kernel"),
+    Column("of card", right=True, leaves=4),
+    Column("kernel", leaves=3),
 )
 _SHORT = {"efficient": "eff"}
 

@@ -19,11 +19,11 @@ LEGENDS = (
 _COLUMNS = (
     Column("strategy", folds=True),
     Column("peak", right=True),
-    Column("step", right=True),
+    Column("step", right=True, leaves=1),
     Column("latency", right=True),
-    Column("speed", right=True),
-    Column("error", right=True),
-    Column("kernel"),
+    Column("speed", right=True, leaves=4),
+    Column("error", right=True, leaves=3),
+    Column("kernel", leaves=2),
 )
 _PEAK, _LATENCY = 1, 3
 

@@ -35,7 +35,7 @@ def test_the_last_entry_is_completed(complete, incomplete, expected):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("attnprof rec", "recommend"),
+        ("attnprof recom", "recommend"),
         ("attnprof sweep --strategy naive,onl", "naive,online"),
         ("attnprof limits --vary b", "batch"),
         ("attnprof model net.py:Net --optimizer sgd-", "sgd-momentum"),

@@ -16,7 +16,7 @@ GRID = Grid(
     (Column("name", folds=True), Column("size", right=True), Column("what", folds=True)),
     (
         Row(("naive", "1.00 GiB", "as everyone writes it"), frozenset({1})),
-        Row(("~pooled:2|*", "9.00 MiB", "a_b, pooled\nin two lines"), failed=True),
+        Row(("~pooled:2|*", "9.00 MiB", ("a_b, pooled", "in two lines")), failed=True),
     ),
 )
 PAGE = Page(

@@ -36,8 +36,8 @@ strategy                      peak      step       latency  speed  error  kernel
 naive                                                  OOM
 chunked                  100 MiB *  98.0 MiB      9.50 s *      -  1e-07
 sdpa                                          OOM, implied
-~pooled:2+sdpa-split+ch   40.0 MiB  38.0 MiB        12.2 s      -  2e-01
-eckpoint+bf16
+~pooled:2+sdpa-split+     40.0 MiB  38.0 MiB        12.2 s      -  2e-01
+checkpoint+bf16
 online                                           timed out
 
 * marks the lowest peak and the shortest latency of the exact strategies; ~ an
@@ -58,8 +58,8 @@ strategy                  peak      step  reserved     total  of card  kernel
 naive                      OOM
 online              1.87 GiB *  1.87 GiB  1.88 GiB  1.97 GiB      12%
 sdpa-pad              1.95 GiB  1.95 GiB  1.96 GiB  2.06 GiB      13%  efficient
-~pooled:2+sdpa-pa      900 MiB   898 MiB   910 MiB  0.99 GiB       6%  efficient
-d+fp16
+~pooled:2+             900 MiB   898 MiB   910 MiB  0.99 GiB       6%  efficient
+sdpa-pad+fp16
 sdpa               unsupported
 
 * marks the lowest peak of the exact strategies; ~ an approximate strategy.
@@ -98,7 +98,7 @@ least memory of the exact strategies, 1.97 GiB; naive runs out of memory.
 
 def rendered(records, width=80):
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(sweep_page(records).table())
+    console.print(sweep_page(records).table(), crop=False)
     return console.file.getvalue()
 
 
