@@ -8,7 +8,15 @@ from threading import Lock
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 
 from attnprof.cases.axis import Threshold
@@ -16,7 +24,10 @@ from attnprof.cases.case import AS_IS, Case
 from attnprof.cases.measurement import Outcome
 from attnprof.cases.record import Record
 from attnprof.studies.listener import Listener
+from attnprof.text import harmless
 from attnprof.units import format_duration
+
+_WIDE = 64  # columns of a terminal; a narrower one has no room for the bar and the time that has passed
 
 
 class StudyProgress(Listener):
@@ -36,18 +47,18 @@ class StudyProgress(Listener):
 
     def tell(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, style="dim", markup=False, soft_wrap=True)
+        self._console.print(harmless(text), style="dim", markup=False, soft_wrap=True)
 
     def _count(self) -> str:
         return f"{self._done_count}/{self._total_count}"
 
     def _show_running(self, text: str, card: str | None) -> None:
-        self._bar.update(self._task, description=_on(card, text))
+        self._bar.update(self._task, description=harmless(_on(card, text)))
 
     def _print_line(self, text: str) -> None:
         """Print a line if there is no live bar."""
-        if not self._console.is_terminal:
-            self._console.print(text, soft_wrap=True, markup=False)
+        if self._bar.disable:
+            self._console.print(harmless(text), soft_wrap=True, markup=False)
 
 
 P = TypeVar("P", bound=StudyProgress)
@@ -65,18 +76,21 @@ def progress_on_stderr(progress: Callable[[Console, Progress, int], P], total_co
         The listener of the study.
     """
     console = Console(stderr=True, highlight=False)
+    wide: list[ProgressColumn] = [BarColumn(bar_width=12)] if console.width >= _WIDE else []
+    elapsed: list[ProgressColumn] = [TimeElapsedColumn()] if console.width >= _WIDE else []
     bar = Progress(
         SpinnerColumn("line"),
         TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1), markup=False),
-        BarColumn(bar_width=12),
+        *wide,
         TextColumn("{task.fields[count]}"),
-        TimeElapsedColumn(),
+        *elapsed,
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         expand=True,
-        disable=not console.is_terminal,
+        # FORCE_COLOR makes rich take a file for a terminal; a dumb terminal cannot redraw a line.
+        disable=console.is_dumb_terminal or not (console.is_terminal and console.file.isatty()),
     )
     with bar:
         yield progress(console, bar, total_count)

@@ -57,7 +57,8 @@ from attnprof.cli.options import (
 )
 from attnprof.cli.outputs import require_output
 from attnprof.cli.records import records_app
-from attnprof.cli.terminal import note, run_app, write
+from attnprof.cli.streams import reserve_standard_files
+from attnprof.cli.terminal import note, run_app, write, write_text
 from attnprof.errors import AttnprofError
 from attnprof.studies.model_plan import model_path
 from attnprof.studies.requests import limits_study, model_study, recommend_study, sweep_study
@@ -79,6 +80,7 @@ app.add_typer(records_app, name="records")
 
 def main() -> NoReturn:
     """Run the command."""
+    reserve_standard_files()
     sys.exit(run_app(app))
 
 
@@ -88,10 +90,10 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        typer.echo(__version__)
+        write_text(f"{__version__}\n")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        write_text(f"{context.get_help()}\n")
 
 
 @app.command(
@@ -548,7 +550,7 @@ def snippet(
     from attnprof.studies.recommend.snippet import snippet as code_for
 
     try:
-        typer.echo(code_for(strategy, block))
+        write_text(f"{code_for(strategy, block)}\n")
     except (StrategyError, BlockError) as error:
         raise AttnprofError(str(error)) from None
 

@@ -6,7 +6,6 @@ in a tenth of the time without. `docs/decisions` has the reasons.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from attnprof.cli.outputs import Output, write_whole
 from attnprof.cli.terminal import Interrupted, note, write
 from attnprof.errors import AttnprofError
 from attnprof.studies.study import LimitsStudy, ModelStudy, RecommendStudy, Study, SweepStudy
+from attnprof.text import shell_word
 
 if TYPE_CHECKING:
     from attnprof.progress import StudyProgress
@@ -188,7 +188,7 @@ def resuming_command(arguments: Sequence[str], path: Path, *, retry: str = "") -
     for option, value in (("--out", str(path)), ("--retry", retry)):
         if value:
             resumed = [*_without(option, resumed), option, value]
-    return f"attnprof {shlex.join(resumed)}"
+    return f"attnprof {' '.join(map(shell_word, resumed))}"
 
 
 def _without(option: str, arguments: Sequence[str]) -> list[str]:

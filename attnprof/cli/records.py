@@ -9,7 +9,7 @@ import typer
 
 from attnprof.cli.options import Csv, Force, Format, examples
 from attnprof.cli.outputs import require_apart, require_output, write_whole
-from attnprof.cli.terminal import note, write
+from attnprof.cli.terminal import note, write, write_text
 from attnprof.errors import AttnprofError
 
 records_app = typer.Typer(
@@ -28,7 +28,7 @@ records_app = typer.Typer(
 @records_app.callback(invoke_without_command=True)
 def _root(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        write_text(f"{context.get_help()}\n")
 
 
 Folder = Annotated[
