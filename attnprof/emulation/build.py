@@ -7,22 +7,29 @@ stays unnoticed, except for cuBLAS functions that only compute.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
+from attnprof.emulation.cache import (
+    BUILDING,
+    cannot_build,
+    clean,
+    damage,
+    locked,
+    mark_used,
+    private_folder,
+    remedy,
+    write_manifest,
+)
 from attnprof.emulation.toolkit import EmulationError, Toolkit
 
 _SOURCES = Path(__file__).with_name("native")
@@ -61,24 +68,35 @@ def library_paths(toolkit: Toolkit, notify: Callable[[str], None] = lambda _: No
         notify: called with a line of text before the build.
 
     Raises:
-        EmulationError: the cache folder cannot be written, or the compiler fails.
+        EmulationError: the cache folder cannot be written, others can write to it, or the compiler fails.
     """
     libraries = _libraries(toolkit)
-    cache = user_cache_path("attnprof") / "emulation"
+    cache = private_folder()
     folder = cache / f"torch-{toolkit.torch}-cuda-{toolkit.cuda}-{_fingerprint(toolkit)}"
-    if not folder.is_dir():
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with _locked(cache / "lock"):
-                if not folder.is_dir():
-                    notify(f"building the emulated device for torch {toolkit.torch} (once, some seconds)")
-                    _build(libraries, toolkit, folder)
-        except OSError as error:
-            raise EmulationError(
-                f"the emulated device cannot be built in {cache}: {error.strerror}; make it writable, or set "
-                f"XDG_CACHE_HOME to a folder that is"
-            ) from None
+    try:
+        if not folder.is_dir() or damage(folder):
+            with locked(cache, notify):
+                _build_if_needed(libraries, toolkit, folder, notify)
+        mark_used(folder)
+    except OSError as error:
+        raise cannot_build(cache, error) from None
     return tuple(folder / library.soname for library in libraries)
+
+
+def _build_if_needed(
+    libraries: tuple[_Library, ...], toolkit: Toolkit, folder: Path, notify: Callable[[str], None]
+) -> None:
+    """Build what is missing or damaged, unless another process just did; the cache folder is locked."""
+    if folder.exists():
+        why = damage(folder)
+        if not why:
+            return
+        notify(f"the emulated device in {folder} is damaged ({why}): building it again")
+        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    else:
+        notify(f"building the emulated device for torch {toolkit.torch} (once, some seconds)")
+    clean(folder.parent, keep=folder)
+    _build(libraries, toolkit, folder)
 
 
 def _libraries(toolkit: Toolkit) -> tuple[_Library, ...]:
@@ -119,25 +137,19 @@ def _fingerprint(toolkit: Toolkit) -> str:
     return digest.hexdigest()[:16]
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process build at a time; the system releases the lock if that process dies."""
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
 def _build(libraries: Iterable[_Library], toolkit: Toolkit, folder: Path) -> None:
     """Build in a temporary folder, which gets its final name when it is complete."""
-    aside = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
+    aside = Path(tempfile.mkdtemp(prefix=BUILDING, dir=folder.parent))
     try:
         driver, *others = libraries
         _make(driver, toolkit, aside)
         with ThreadPoolExecutor() as pool:
             for done in [pool.submit(_make, library, toolkit, aside) for library in others]:
                 done.result()
-        for path in aside.glob("*.[co]"):
+        for path in [*aside.glob("*.[co]"), *aside.glob("*.map")]:
             path.unlink()
+        write_manifest(aside, (library.soname for library in libraries))
+        _require_loadable([aside / library.soname for library in libraries])
         aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -193,17 +205,47 @@ def _symbols(toolkit: Toolkit, path: Path, *options: str) -> set[str]:
     return {words[2].partition("@")[0] for words in fields if len(words) == 3 and words[1] == "T"}
 
 
+def _require_loadable(paths: Iterable[Path]) -> None:
+    """Raise EmulationError if the system's loader refuses the libraries."""
+    environ = {**os.environ, "LC_ALL": "C", "LD_PRELOAD": ":".join(map(str, paths))}
+    done = subprocess.run(["/bin/sh", "-c", ":"], capture_output=True, text=True, check=False, env=environ)
+    said = next((line for line in done.stderr.splitlines() if "cannot be preloaded" in line), "")
+    if said:
+        why = said.rpartition("cannot be preloaded")[2].strip(" ():.").removesuffix("ignored").strip(" ():.")
+        raise EmulationError(
+            f"the emulated device cannot be loaded from the cache folder ({why}): set XDG_CACHE_HOME to a folder on a "
+            f"file system that is not mounted with noexec"
+        )
+
+
 def _run(*command: str | Path) -> str:
-    """Run a command and return its output; raise EmulationError if it fails."""
+    """Run a command and return its output; raise EmulationError if it fails.
+
+    Its temporary files go beside what it builds, so that only the cache folder needs room.
+    """
+    words = [str(word) for word in command]
+    output = Path(words[words.index("-o") + 1]).parent if "-o" in words else None
+    environ = {**os.environ, "LC_ALL": "C", **({"TMPDIR": str(output)} if output else {})}
     try:
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False, env=environ)
     except OSError as error:
         raise EmulationError(f"cannot run {command[0]}: {error.strerror}; set CC to a C compiler") from None
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        words = next((line for line in said if "error" in line), said[-1])
-        raise EmulationError(
-            f"the emulated device cannot be compiled: {command[0]}: {words}; install gcc with the C library's "
-            f"headers (build-essential), or set CC to another compiler"
-        )
+        raise EmulationError(_compiler_failure(words[0], done))
     return done.stdout
+
+
+def _compiler_failure(name: str, done: subprocess.CompletedProcess[str]) -> str:
+    """Return one line on a compiler that failed."""
+    said = done.stderr.strip().splitlines() or [_how_it_ended(done.returncode)]
+    words = next((line for line in said if remedy(line)), None)
+    words = words or next((line for line in said if "error" in line), said[-1])
+    if done.returncode < 0 or "Killed" in done.stderr:
+        action = "end other programs if the machine is out of memory, and try again"
+    else:
+        action = remedy(words) or "install gcc with the C library's headers (build-essential), or set CC to another"
+    return f"the emulated device cannot be compiled: {name}: {words}; {action}"
+
+
+def _how_it_ended(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"ended by signal {-code}"

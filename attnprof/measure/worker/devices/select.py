@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import torch
@@ -24,6 +25,11 @@ def open_device(spelling: str) -> Device:
     match = re.fullmatch(r"auto|cuda(?::([0-9]+))?", spelling)
     if not match:
         raise DeviceError(f"device {spelling!r} is not known: use auto, cpu, cuda or cuda:0")
+    if not torch.cuda.is_available() and "ATTNPROF_GPU" in os.environ:
+        raise DeviceError(
+            f"torch {torch.__version__} does not find the emulated card {os.environ['ATTNPROF_GPU']}, whose libraries "
+            f"are {os.environ.get('LD_PRELOAD', 'not preloaded')}; remove that folder, and they are built again"
+        )
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU alone"
         raise DeviceError(
