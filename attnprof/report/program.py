@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from signal import NSIG
 from typing import Any
 
 from attnprof.emulation.watch.findings import (
@@ -21,10 +22,10 @@ from attnprof.emulation.watch.findings import (
 from attnprof.report.grid import Column, Grid, Row
 from attnprof.report.page import Field, Kind, Page, Paragraph, Section, names_of, paragraphs, rows_of
 from attnprof.report.provenance import card_text
-from attnprof.studies.program import ProgramRun
+from attnprof.studies.program import ProgramRun, signal_name
 from attnprof.units import format_bytes
 
-_HOLDERS, _READ_LINES, _STACK_LINES = 10, 10, 4  # that are shown
+_HOLDERS, _READ_LINES, _STACK_LINES, _UNREAD = 10, 10, 4, 3  # that are shown
 _COLUMNS = (
     Column("holds", right=True),
     Column("blocks", right=True, leaves=1),
@@ -106,6 +107,7 @@ def _document(run: ProgramRun) -> dict[str, Any]:
         "context_bytes": run.card.context_bytes,
         "command": run.command,
         "exit_code": run.exit_code,
+        "signal": run.signal,
         "torch": run.torch,
         "processes": [{**asdict(one), "taken_bytes": _taken_bytes(run, one)} for one in run.processes],
     }
@@ -289,16 +291,32 @@ def _read_text(one: ReadLine) -> str:
 
 
 def _remarks(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[str]:
+    yield from _end(run)
     for version in dict.fromkeys(one.torch for one in run.processes if one.torch and one.torch != run.torch):
         yield (
             f"The program's torch is {version}, but the emulated device is built for {run.torch}: run the program with "
             f"the Python that has attnprof."
         )
     if not run.processes:
-        yield (
-            "The program sent no report: it does not import torch, or it runs Python with -I, -E or -S, which keep "
-            "attnprof out."
-        )
+        why = ": it does not import torch, or it runs Python with -I, -E or -S, which keep attnprof out"
+        yield f"The program sent no report{'' if run.signal or run.unread else why}."
     elif not using:
         yield "The program did not use CUDA, so nothing was allocated on the card."
         yield from (f"Not followed: {note}" for one in run.processes for note in one.notes)
+    for unread in run.unread[:_UNREAD]:
+        yield f"Not read: {unread}."
+    if run.unread[_UNREAD:]:
+        yield f"Not read: {len(run.unread) - _UNREAD} other files."
+
+
+def _end(run: ProgramRun) -> Iterator[str]:
+    """Yield how the program ended, if a signal ended it or what it ran."""
+    name = run.signal or (signal_name(run.exit_code - 128) if 128 < run.exit_code < 128 + NSIG else "")
+    if not name:
+        return
+    # The kernel sends this one.
+    why = ", perhaps because this machine ran out of memory" if name == "SIGKILL" else ""
+    if run.signal:
+        yield f"The program was killed by signal {name}{why}."
+    else:
+        yield f"Exit code {run.exit_code} means that signal {name} killed what the program ran{why}."

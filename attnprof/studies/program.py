@@ -14,7 +14,7 @@ from typing import IO
 
 from attnprof.cases.cards import Card
 from attnprof.emulation import emulation_environment
-from attnprof.emulation.findings_file import findings_from_json
+from attnprof.emulation.findings_file import collect_findings
 from attnprof.emulation.toolkit import find_toolkit
 from attnprof.emulation.watch.findings import ProcessFindings
 from attnprof.errors import AttnprofError
@@ -35,6 +35,8 @@ class ProgramRun:
         exit_code: the program's own; 128 and the signal's number if a signal ended it.
         torch: the version of torch whose CUDA libraries were emulated.
         processes: one entry for each of its Python processes that imported torch, in that order.
+        signal: the name of the signal that ended it, as `SIGKILL`; "" if none did.
+        unread: a line for each file among its processes' reports that is none.
     """
 
     card: Card
@@ -42,6 +44,8 @@ class ProgramRun:
     exit_code: int
     torch: str
     processes: tuple[ProcessFindings, ...]
+    signal: str = ""
+    unread: tuple[str, ...] = ()
 
 
 def run_program(
@@ -64,7 +68,7 @@ def run_program(
             f"cannot run {command[0]!r}: no such program, or not executable; write python before a script"
         )
     environ = {**os.environ, **emulation_environment(card, tell)}
-    with tempfile.TemporaryDirectory(prefix="attnprof-run-") as folder:
+    with _folder() as folder:
         environ["ATTNPROF_WATCH_FOLDER"] = folder
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_SITE), os.environ.get("PYTHONPATH")]))
         try:
@@ -72,9 +76,29 @@ def run_program(
                 _wait(process)
         except OSError as error:
             raise AttnprofError(f"cannot run {command[0]!r}: {error.strerror}") from None
-        processes = _collected(Path(folder))
-    code = process.returncode
-    return ProgramRun(card, tuple(command), code if code >= 0 else 128 - code, find_toolkit().torch, processes)
+        processes, unread = collect_findings(Path(folder))
+    code, torch = process.returncode, find_toolkit().torch
+    if code >= 0:
+        return ProgramRun(card, tuple(command), code, torch, processes, "", unread)
+    return ProgramRun(card, tuple(command), 128 - code, torch, processes, signal_name(-code), unread)
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, as `SIGKILL`; its number if it has no name here."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a new folder for the reports of the program's processes, which the program may remove."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="attnprof-run-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise AttnprofError(
+            f"cannot make a folder for the program's report: {error.strerror}; set TMPDIR to a folder that is writable"
+        ) from None
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
@@ -93,14 +117,3 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
                 process.send_signal(came.si_signo)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _collected(folder: Path) -> tuple[ProcessFindings, ...]:
-    """Return the processes' findings, in the order in which they imported torch."""
-    found = []
-    for path in folder.glob("*.json"):
-        try:
-            found.append(findings_from_json(path.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise AttnprofError(f"cannot read what a process of the program found: {error}") from None
-    return tuple(sorted(found, key=lambda one: one.started_seconds))

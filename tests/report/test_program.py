@@ -1,6 +1,7 @@
 """The page of a program's run, on made-up findings."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -128,6 +129,19 @@ def test_a_program_that_was_killed():
 
 def test_a_program_without_a_report():
     assert drawn(program_page(run())) == NOTHING
+
+
+def test_a_signal_and_what_is_no_report_are_told():
+    killed = dataclasses.replace(run(), exit_code=137, signal="SIGKILL")
+    text = " ".join(drawn(program_page(killed)).split())
+    assert text.endswith(
+        "The program was killed by signal SIGKILL, perhaps because this machine ran out of memory. The program sent no "
+        "report."
+    )
+    inside = dataclasses.replace(run(), exit_code=139, unread=("a.json: not JSON", "b", "c", "d", "e"))
+    text = " ".join(drawn(program_page(inside)).split())
+    assert "Exit code 139 means that signal SIGSEGV killed what the program ran. The program sent no report." in text
+    assert text.endswith("Not read: a.json: not JSON. Not read: b. Not read: c. Not read: 2 other files.")
 
 
 def test_of_several_processes_the_one_that_failed_is_shown():
