@@ -31,7 +31,8 @@ CONCERNS = {
     "cases": "workload, case, plan, record, card",
     "attention": "blocks and strategies",
     "units": "bytes as text",
-    "errors": "what went wrong, in one line",
+    "errors": "one-line errors",
+    "import_path": "module order",
     "version": "one number",
 }
 # rich names a font of a content delivery network; the reader's own serves, and nothing is loaded.

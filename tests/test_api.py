@@ -13,7 +13,7 @@ import torch
 import attnprof
 from attnprof import api
 from attnprof.cases.record_lines import read_records
-from attnprof.cli import app
+from attnprof.cli import study_commands
 from attnprof.studies import requests
 from attnprof.studies.requests import limits_study, model_study, recommend_study, sweep_study
 
@@ -39,7 +39,7 @@ def spelled(value):
 def test_defaults_are_those_of_the_command_line(function, command):
     ours = inspect.signature(getattr(api, function)).parameters
     door = inspect.signature(getattr(requests, f"{command}_study")).parameters
-    typed = inspect.signature(getattr(app, command)).parameters
+    typed = inspect.signature(getattr(study_commands, command)).parameters
     assert set(typed) - {"csv", "force", "format"} == set(ours) == set(door)
     for name in set(ours) - {"target", "input"}:
         assert ours[name].default == door[name].default, name
