@@ -19,6 +19,7 @@ from rich.text import Text
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "docs" / "assets"
 COMMAND = ("recommend", "--hw", "256", "--batch", "8", "--mode", "train", "--gpu", "t4")
+# The modules of the lowest layer have names that explain themselves.
 CONCERNS = {
     "cli": "commands",
     "api": "the same from Python",
@@ -31,9 +32,6 @@ CONCERNS = {
     "cases": "workload, case, plan, record, card",
     "attention": "blocks and strategies",
     "units": "bytes as text",
-    "errors": "one-line errors",
-    "import_path": "module order",
-    "version": "one number",
 }
 # rich names a font of a content delivery network; the reader's own serves, and nothing is loaded.
 _FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
@@ -91,7 +89,7 @@ def _row(packages: list[str], y: int, *, last: bool) -> Iterator[str]:
         x = 10 + place * (width + 10)
         yield f'<rect x="{x:g}" y="{y}" width="{width:g}" height="40" rx="6" fill="#e8eaf6" stroke="#3f51b5"/>'
         yield f'<text x="{x + 12:g}" y="{y + 25}" fill="#1a237e" font-weight="bold">{package}</text>'
-        yield f'<text x="{x + 104:g}" y="{y + 25}" fill="#333">{CONCERNS[package]}</text>'
+        yield f'<text x="{x + 104:g}" y="{y + 25}" fill="#333">{CONCERNS.get(package, "")}</text>'
     if not last:
         yield f'<path d="M 320 {y + 40} v 6 h 5 l -5 7 l -5 -7 h 5" fill="#3f51b5" stroke="#3f51b5"/>'
 
