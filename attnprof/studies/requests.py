@@ -7,7 +7,7 @@ Everything behind it is handed the frozen result.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex, TypedDict
 
@@ -196,26 +196,37 @@ def recommend_study(
     if not named and dtypes != ["fp32"]:
         # Strategies that lower the precision of fp32 mean nothing in another dtype.
         candidates = [name for name in candidates if not parse_strategy(name).precision_name]
+    sizes, batches, counts = parse_sizes(hw), parse_numbers(batch, "batch"), parse_numbers(channels, "channels")
+    modes, blocks = parse_names(mode, "mode"), parse_names(block, "block")
+    choices: dict[str, Sequence[Any]] = {
+        "hw": sizes,
+        "batch": batches,
+        "channels": counts,
+        "mode": modes,
+        "dtype": dtypes,
+        "block": blocks,
+    }
+    for name, values in choices.items():
+        if len(set(values)) > 1:
+            listed = ", ".join("x".join(map(str, one)) if isinstance(one, tuple) else str(one) for one in values[:3])
+            more = ", ..." if len(values) > 3 else ""
+            raise AttnprofError(f"{name}: recommend answers for one workload; choose one of {listed}{more}")
     plan = make_plan(
-        sizes=parse_sizes(hw),
-        batches=parse_numbers(batch, "batch"),
-        channels=parse_numbers(channels, "channels"),
+        sizes=sizes,
+        batches=batches,
+        channels=counts,
         strategies=candidates,
-        modes=parse_names(mode, "mode"),
+        modes=modes,
         dtypes=dtypes,
-        blocks=parse_names(block, "block"),
+        blocks=blocks,
         reduction=_optional_number(reduction, "reduction"),
     )
-    if len({case.workload for case in plan.cases}) > 1:
-        raise AttnprofError(
-            "recommend answers for one workload: give one value each of hw, batch, channels, block, mode and dtype"
-        )
     if records is not None and (out is not None or resume):
         raise AttnprofError("from: an answer from a file runs nothing; leave out --out and --resume, or --from")
     settings = _settings(device, budget, timeout, seed, case_seconds=0.5, estimates=True)
     place = _place("recommend", settings, gpu, context, out, resume, retry)
     if len(place["cards"]) > 1:
-        raise AttnprofError(f"recommend answers for one card: choose one of {', '.join(map(str, place['cards']))}")
+        raise AttnprofError(f"gpu: recommend answers for one card; choose one of {', '.join(map(str, place['cards']))}")
     return RecommendStudy(
         plan=plan,
         margin=parse_margin(margin),

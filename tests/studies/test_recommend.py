@@ -30,8 +30,8 @@ def why(ranking):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hw": "32,64"}, "one value each of hw"),
-        ({"mode": "forward,train"}, "one value each of hw"),
+        ({"hw": "32,64x96"}, "hw: recommend answers for one workload; choose one of 32x32, 64x96"),
+        ({"mode": "forward,train"}, "mode: recommend answers for one workload; choose one of forward, train"),
         ({"gpu": "t4,l4"}, "answers for one card"),
         ({"margin": "100%"}, "is neither below 100%"),
         ({"margin": "much"}, "write 10% or 1GiB"),
