@@ -145,11 +145,14 @@ def show(run: StudyRun[S, T], page_of: Callable[[Sequence[T]], Page], output: Ou
 
 
 def _show_so_far(run: StudyRun[S, T], page_of: Callable[[Sequence[T]], Page], output: Output) -> None:
-    """Show the results of a study that ended early; without any, show the records that there are."""
+    """Show what is known of a study that ended early, without a verdict on what is not known."""
     from attnprof.report.sweep import sweep_page
 
-    if not show(run, page_of, output) and run.shows_records and run.records:
-        _show_page(run, sweep_page(run.records), output)
+    records = run.records_so_far()
+    if records:
+        _show_page(run, sweep_page(records, complete=False), output)
+    else:
+        show(run, page_of, output)
 
 
 def _show_page(run: StudyRun[S, T], page: Page, output: Output) -> None:

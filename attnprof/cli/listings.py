@@ -90,7 +90,8 @@ def doctor(format: Format = "table") -> None:
         for finding in examine(note):
             found.append(finding)
     except (KeyboardInterrupt, Interrupted):
-        write(doctor_page(found), format)
-        note("interrupted: what was examined by then is above")
+        if found:
+            write(doctor_page(found), format)
+        note("stopped before everything was examined")
         raise
     write(doctor_page(found), format)

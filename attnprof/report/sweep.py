@@ -22,8 +22,13 @@ from attnprof.report.remarks import (
 from attnprof.report.rows import COLUMNS, FIELDS
 
 
-def sweep_page(records: Sequence[Record]) -> Page:
-    """Make the page of these records: measured workloads first, then emulated cards."""
+def sweep_page(records: Sequence[Record], *, complete: bool = True) -> Page:
+    """Make the page of these records: measured workloads first, then emulated cards.
+
+    Args:
+        records: in the order of the plan.
+        complete: whether the sweep came to its end; if not, nothing is picked.
+    """
     groups = group(records)
     here = [one for one in groups if one.source is Source.MEASURED]
     there = [one for one in groups if one.source is Source.EMULATED]
@@ -37,7 +42,7 @@ def sweep_page(records: Sequence[Record]) -> Page:
     notes = (
         *paragraphs(Kind.LEGEND, legends),
         *paragraphs(Kind.REMARK, remarks),
-        *paragraphs(Kind.VERDICT, pick_remarks(groups)),
+        *paragraphs(Kind.VERDICT, pick_remarks(groups) if complete else ()),
     )
     return Page((*((grid,) for grid in grids), notes), COLUMNS, rows_of(FIELDS, records))
 

@@ -37,11 +37,9 @@ class StudyRun(ABC, Generic[S, T]):
     Attributes:
         study: what is to be found out.
         unit: what `total_count` counts, for messages.
-        shows_records: whether its records tell something before there is a result.
     """
 
     unit: ClassVar[str] = "cases"
-    shows_records: ClassVar[bool] = False
 
     def __init__(self, study: S, make_runner: RunnerMaker = make_runner) -> None:
         self.study = study
@@ -98,6 +96,10 @@ class StudyRun(ABC, Generic[S, T]):
     @abstractmethod
     def results(self) -> Sequence[T]:
         """Return the results so far, those of the first card first."""
+
+    def records_so_far(self) -> Sequence[Record]:
+        """Return the records to show if the study ends early; none if its results show more."""
+        return ()
 
     @abstractmethod
     def _serve(self, runner: Runner, file: RecordFile, listener: Listener) -> None:

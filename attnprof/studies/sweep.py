@@ -40,6 +40,10 @@ class SweepRun(StudyRun[SweepStudy, Record]):
         mine = [record for record in self.records if record.case in places]
         return sorted(mine, key=lambda record: (self.study.card_rank(record.card), places[record.case]))
 
+    def records_so_far(self) -> list[Record]:
+        """Return the results: they are records."""
+        return self.results()
+
     def _serve(self, runner: Runner, file: RecordFile, listener: Listener) -> None:
         study = self.study
         for _ in measure_cases(study.plan, study.settings, runner, file, listener, study.retry):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from attnprof.cases.axis import Axis
 from attnprof.cases.capacity import memory_limit_bytes, need_bytes
 from attnprof.cases.measurement import Outcome, Source
+from attnprof.cases.record import Record
 from attnprof.cases.record_file import RecordFile
 from attnprof.cases.settings import Settings
 from attnprof.measure.host_memory import available_bytes
@@ -27,8 +28,6 @@ from attnprof.studies.unbounded import unbounded_needs
 class RecommendRun(StudyRun[RecommendStudy, Recommendation]):
     """Runs every candidate, then searches how far the pick goes or, if nothing fits, what would fit."""
 
-    shows_records = True
-
     def __init__(self, study: RecommendStudy, make_runner: RunnerMaker = make_runner) -> None:
         super().__init__(study, make_runner)
         self._answer: Recommendation | None = None
@@ -46,6 +45,10 @@ class RecommendRun(StudyRun[RecommendStudy, Recommendation]):
     def results(self) -> list[Recommendation]:
         """Return the one answer; nothing before every candidate has run."""
         return [self._answer] if self._answer is not None else []
+
+    def records_so_far(self) -> list[Record]:
+        """Return the records of the candidates until there is an answer."""
+        return [] if self._answer is not None else self.records
 
     def _serve(self, runner: Runner, file: RecordFile, listener: Listener) -> None:
         study, settings = self.study, self.study.settings
