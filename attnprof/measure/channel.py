@@ -14,6 +14,7 @@ import msgspec
 import psutil
 
 from attnprof.measure.deaths import DiedError
+from attnprof.measure.host_memory import HostGuard
 from attnprof.measure.mailbox import Mailbox, mailbox_file
 from attnprof.measure.messages import (
     Answer,
@@ -34,6 +35,10 @@ class TimedOutError(Exception):
     """The answer did not come in time; the process has been killed."""
 
 
+class ShortOfMemoryError(Exception):
+    """The machine had almost no memory left; the process has been killed."""
+
+
 class WorkerProcess:
     """A worker process, the pipe of requests to it, and the mailbox and the pipes from it.
 
@@ -48,6 +53,7 @@ class WorkerProcess:
     def __init__(self, command: tuple[str, ...], environ: Mapping[str, str]) -> None:
         self._output = b""  # its end, since the last request
         self._number = 0
+        self._guard = HostGuard()
         self._open: set[int] = set()
         try:
             self._start(command, environ)
@@ -97,8 +103,10 @@ class WorkerProcess:
         Raises:
             DiedError: the process ended first.
             TimedOutError: there is no answer in time.
+            ShortOfMemoryError: the machine runs out of memory.
         """
         self._number += 1
+        self._guard = HostGuard()
         self._drain()
         self._output = b""
         self._mailbox.answer.clear()
@@ -128,6 +136,9 @@ class WorkerProcess:
             if remaining <= 0:
                 self.kill()
                 raise TimedOutError
+            if self._guard.is_short():
+                self.kill()
+                raise ShortOfMemoryError
             self._wait(min(remaining, _POLL_SECONDS))
 
     def end(self) -> None:

@@ -9,14 +9,22 @@ from pathlib import Path
 import psutil
 
 from attnprof.cases.device_state import OtherProcess
+from attnprof.measure.cgroups import memory_cgroups
 
 _SPARE_SHARE = 0.9  # of what is available; the rest stays for everybody else
 _NOTABLE_SHARE = 0.05  # of the total, from which a process is worth naming
-_SLACK_BYTES = 256 * 2**20  # library buffers, thread stacks and heap fragments beside torch's requests
+_GUARDED_SHARE = 0.4  # of what stays for everybody else, below which a case is ended
+_STACK_BYTES = 8 * 2**20  # of a thread at most, pthread_attr_setstacksize(3)
+_SLACK_BYTES = 256 * 2**20  # library buffers and heap fragments beside torch's requests
 
 
 def available_bytes() -> int:
-    """Return the bytes that can be allocated without swapping, within the limits of a container."""
+    """Return the bytes that this process can allocate: without swapping, within a container's and its user's limits."""
+    return min(host_available_bytes(), *_left_by_limits(), sys.maxsize)
+
+
+def host_available_bytes() -> int:
+    """Return the bytes that all processes together can still allocate, within the limits of a container."""
     return min([psutil.virtual_memory().available, *(max(0, limit - used) for limit, used in _cgroups())])
 
 
@@ -30,6 +38,26 @@ def spare_bytes() -> int:
     return int(available_bytes() * _SPARE_SHARE)
 
 
+def address_limit_bytes() -> int | None:
+    """Return the limit on this process's addresses that `ulimit -v` has set; None for none."""
+    return _limit("RLIMIT_AS") if sys.platform == "linux" else None
+
+
+class HostGuard:
+    """A watch over the host's memory while a case runs, whatever takes it and however.
+
+    `limit_process` does not see memory that processes share, files in memory, or what many processes take together.
+    """
+
+    def __init__(self) -> None:
+        # The spare share leaves more than twice this.
+        self._least_bytes = int(host_available_bytes() * (1 - _SPARE_SHARE) * _GUARDED_SHARE)
+
+    def is_short(self) -> bool:
+        """Return whether so little memory is left that the host is in danger."""
+        return host_available_bytes() < self._least_bytes
+
+
 def other_processes() -> tuple[OtherProcess, ...]:
     """Return the other processes that hold a notable part of the memory, the largest first."""
     notable_bytes, own = total_bytes() * _NOTABLE_SHARE, (os.getpid(), os.getppid())
@@ -41,22 +69,25 @@ def other_processes() -> tuple[OtherProcess, ...]:
     return tuple(sorted(found, key=lambda process: -(process.held_bytes or 0)))
 
 
-def limit_process(extra_bytes: int) -> None:
+def limit_process(extra_bytes: int, threads: int = 1) -> None:
     """Let this process's private data grow by `extra_bytes`; beyond that, allocations fail.
 
     Linux counts private writable mappings, touched or not (getrlimit(2), RLIMIT_DATA), so a request
     that is too large fails at once and nothing is swapped or killed. Other systems have no such
-    limit and nothing is done there.
+    limit and nothing is done there. A lower limit of the user's stays.
+
+    Args:
+        extra_bytes: what the case may take.
+        threads: how many threads may start, whose stacks count as data.
     """
     if sys.platform != "linux":
         return
     import resource
 
-    limit = _status_bytes("VmData") + extra_bytes + _SLACK_BYTES
+    stack = _limit("RLIMIT_STACK") or _STACK_BYTES
+    limit = _status_bytes("VmData") + extra_bytes + _SLACK_BYTES + threads * min(stack, _STACK_BYTES)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (min(limit, _limit("RLIMIT_DATA") or limit), hard))
 
 
 class ResidentPeak:
@@ -84,14 +115,22 @@ def _status_bytes(field: str) -> int:
     raise OSError(f"no {field} in /proc/self/status")
 
 
+def _limit(name: str) -> int | None:
+    """Return a limit of this process (getrlimit(2)) in bytes; None for none."""
+    import resource
+
+    soft, _ = resource.getrlimit(getattr(resource, name))
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _left_by_limits() -> list[int]:
+    """Return the bytes that each of the user's limits on this process leaves."""
+    if sys.platform != "linux":
+        return []
+    limits = (_limit("RLIMIT_AS"), "VmSize"), (_limit("RLIMIT_DATA"), "VmData")
+    return [max(0, limit - _status_bytes(used)) for limit, used in limits if limit is not None]
+
+
 def _cgroups() -> list[tuple[int, int]]:
-    """Return limit and usage, in bytes, of each cgroup that limits this process."""
-    root = Path("/sys/fs/cgroup")
-    files = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
-    found = []
-    for limit, usage in files:
-        try:
-            found.append((int((root / limit).read_text()), int((root / usage).read_text())))
-        except (OSError, ValueError):  # no such cgroup version here, or "max"
-            continue
-    return found
+    """Return limit and usage, in bytes, of each control group that limits this process."""
+    return list(filter(None, (group.limit_and_used_bytes() for group in memory_cgroups())))

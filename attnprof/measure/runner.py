@@ -16,8 +16,9 @@ from attnprof.cases.measurement import Measurement, Outcome, Result, Source
 from attnprof.cases.settings import Settings
 from attnprof.cases.workload import ModelWorkload
 from attnprof.errors import WorkerError
-from attnprof.measure.channel import TimedOutError, WorkerProcess
+from attnprof.measure.channel import ShortOfMemoryError, TimedOutError, WorkerProcess
 from attnprof.measure.deaths import DiedError
+from attnprof.measure.host_memory import address_limit_bytes
 from attnprof.measure.messages import (
     Answer,
     CaseAnswer,
@@ -31,11 +32,13 @@ from attnprof.measure.messages import (
     StateRequest,
 )
 from attnprof.measure.startup import worker_command
+from attnprof.units import format_bytes
 
 A = TypeVar("A", DeviceAnswer, StateAnswer, RateAnswer, CaseAnswer)
 S = TypeVar("S", StateAnswer, RateAnswer)
 
 _START_SECONDS = 120.0  # importing torch from a cold network disk takes a while
+_SHORT = "ended before this machine ran out of memory: end other programs, or ask for less with --budget"
 
 
 class Runner:
@@ -114,8 +117,10 @@ class Runner:
             answer = process.ask(OpenRequest(self._settings.device), _START_SECONDS)
         except TimedOutError:
             raise WorkerError(f"the measuring process did not start within {_START_SECONDS:.0f} s") from None
+        except ShortOfMemoryError:
+            raise WorkerError(f"the measuring process did not start: {_SHORT}") from None
         except DiedError as died:
-            raise WorkerError(f"the measuring process did not start: {died.start_reason}") from None
+            raise WorkerError(f"the measuring process did not start: {died.start_reason}{_limit_hint()}") from None
         opened = _expected(answer, DeviceAnswer)
         self._environment, self.source = opened.environment, opened.source
 
@@ -161,6 +166,9 @@ class Runner:
         except TimedOutError:
             self._drop()
             return Result(Outcome.TIMED_OUT, f"no end after {settings.timeout_seconds:g} s (--timeout)", Measurement())
+        except ShortOfMemoryError:
+            self._drop()
+            return Result(Outcome.OUT_OF_MEMORY, _SHORT, Measurement())
         except DiedError as died:
             self._raise_if_stopped()
             if self._process is not None and not self._process.alive:
@@ -185,9 +193,10 @@ class Runner:
         """Return the answer to a request that is no case."""
         try:
             answer = _expected(self._opened().ask(request, _START_SECONDS), kind)
-        except (DiedError, TimedOutError) as error:
+        except (DiedError, TimedOutError, ShortOfMemoryError) as error:
             self._drop()
             reason = error.start_reason if isinstance(error, DiedError) else "no answer"
+            reason = _SHORT if isinstance(error, ShortOfMemoryError) else reason
             raise WorkerError(f"the device's {what} could not be measured: {reason}") from None
         if answer.retires:
             self._drop()
@@ -220,3 +229,11 @@ def _expected(answer: Answer, kind: type[A]) -> A:
         return answer
     reason = answer.reason if isinstance(answer, RefusalAnswer) else f"it answered {type(answer).__name__}"
     raise WorkerError(reason)
+
+
+def _limit_hint() -> str:
+    """Return what to do about a limit of the user's under which torch may not load; "" if there is none."""
+    limit_bytes = address_limit_bytes()
+    if limit_bytes is None:
+        return ""
+    return f"; ulimit -v leaves it {format_bytes(limit_bytes)} of addresses: raise it (ulimit -v unlimited)"

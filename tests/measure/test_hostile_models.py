@@ -89,6 +89,13 @@ def test_the_line_that_ends_the_process_is_told_at_once(cpu, name):
     assert_told(cpu, name)
 
 
+@pytest.mark.parametrize("name", ["TakesNumpysMemory", "TakesMappedMemory", "TakesMemoryInInit"])
+def test_memory_that_is_not_torchs_is_limited_too(cpu, name):
+    result = cpu.measure(case(name))
+    assert result.outcome is Outcome.OUT_OF_MEMORY
+    assert result.reason.startswith("limit ")
+
+
 def test_nothing_that_a_model_forked_is_left(cpu, plain):
     peak(cpu, "LeavesAProcess")
     peak(cpu, "Forks")
@@ -98,7 +105,9 @@ def test_nothing_that_a_model_forked_is_left(cpu, plain):
 
 def test_a_model_that_kills_the_worker_costs_its_own_case_alone(cpu, plain):
     result = cpu.measure(case("KillsItsParent"))
-    assert (result.outcome, "was killed" in result.reason) == (Outcome.CRASHED, True)
+    assert result.outcome is Outcome.CRASHED
+    # The line, if the child lived long enough to note it.
+    assert "was killed" in result.reason or "signal SIGKILL" in result.reason
     assert peak(cpu, "Net", "chunked") == plain[1]
 
 
@@ -109,7 +118,7 @@ def test_on_an_emulated_card_which_measures_in_place(on_card):
         plain = peak(runner, "Net"), peak(runner, "Net", "chunked")
         for name in ("Forks", "WritesToEverything", "ClosesEverything"):
             assert (peak(runner, name), peak(runner, name, "chunked")) == plain
-        for name in ("Exits7", "ReadsANullPointer", "LeavesPython"):
+        for name in ("LeavesPython", "Exits7"):
             assert_told(runner, name)
         assert peak(runner, "Net", "chunked") == plain[1]
 

@@ -1,11 +1,13 @@
 """Models that hurt the process they run in. Each is a subclass of `Net`, whose figures are known from a run alone."""
 
 import ctypes
+import mmap
 import os
 import signal
 import sys
 import time
 
+import numpy as np
 from torch import nn
 
 from support.sagan import SaganBlock
@@ -127,3 +129,19 @@ class BecomesAnother(Net):
 class Asks(Net):
     def harm(self):
         input("continue? ")
+
+
+class TakesNumpysMemory(Net):
+    def harm(self):
+        self.held = np.ones(2**42, np.int8)
+
+
+class TakesMappedMemory(Net):
+    def harm(self):
+        self.held = mmap.mmap(-1, 2**42, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+class TakesMemoryInInit(Net):
+    def __init__(self):
+        super().__init__()
+        self.held = np.ones(2**42, np.int8)

@@ -81,7 +81,6 @@ class Children:
             owner.become_owner()
             die_with(self._pid)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            be_killed_first()
             self._connection.close_requests()
             self._draft.put(to_line(serve()))
             status = 0

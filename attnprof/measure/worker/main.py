@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from attnprof.measure.messages import ReadyMessage
-from attnprof.measure.worker.children import Children, die_with
+from attnprof.measure.worker.children import Children, be_killed_first, die_with
 from attnprof.measure.worker.connection import Connection
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def main(descriptors: Mapping[str, int], command_pid: int) -> None:
         command_pid: the process that asks.
     """
     die_with(command_pid)
+    be_killed_first()  # children inherit it, and the kernel takes the largest
     # A copy of stderr, which the code under test may close. Signals name the line there (`measure.places`).
     faulthandler.enable(os.dup(sys.__stderr__.fileno()) if sys.__stderr__ else 2)
     connection = Connection(descriptors)

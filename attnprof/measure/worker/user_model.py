@@ -15,6 +15,7 @@ from torch import nn
 
 from attnprof.import_path import for_models_only
 from attnprof.measure.places import Line, shown_path, users_line
+from attnprof.measure.worker.devices.base import is_out_of_memory
 from attnprof.measure.worker.owner import leave_if_copy
 
 
@@ -30,12 +31,15 @@ def load_model(target: str) -> nn.Module:
 
     Raises:
         UserModelError: the file cannot be imported, or the name is not a module or fails to return one.
+        MemoryError: memory does not suffice; or another error that `is_out_of_memory` knows.
     """
     place, _, name = target.rpartition(":")
     with_blame: Callable[[BaseException], UserModelError] = partial(blamed, target=target)
     try:
         module = _imported(place)
     except BaseException as error:  # SystemExit of a script without a main guard, too
+        if is_out_of_memory(error):
+            raise
         raise with_blame(error) from None
     finally:
         leave_if_copy()
@@ -51,6 +55,8 @@ def load_model(target: str) -> nn.Module:
     try:
         model = found()
     except BaseException as error:
+        if is_out_of_memory(error):
+            raise
         raise with_blame(error) from None
     finally:
         leave_if_copy()

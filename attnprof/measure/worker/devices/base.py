@@ -6,6 +6,7 @@ distinguishes them.
 
 from __future__ import annotations
 
+import errno
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, 
 _OUT_OF_MEMORY_WORDS = (
     "out of memory",
     "can't allocate memory",
+    "Cannot allocate memory",
     "not enough memory",
     "bad_alloc",
     "ALLOC_FAILED",
@@ -127,6 +129,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that an allocation was refused."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY_WORDS)
 
 

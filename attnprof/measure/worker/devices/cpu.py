@@ -64,7 +64,7 @@ class CpuDevice(RealDevice):
         spare = spare_bytes()
         limit = min(spare, budget_bytes) if budget_bytes else spare
         if self.forks:
-            limit_process(limit)
+            limit_process(limit, torch.get_num_threads())
         return limit
 
     def allocated_bytes(self, tensors: list[torch.Tensor]) -> int:
