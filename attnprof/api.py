@@ -466,7 +466,7 @@ def find_card(spelling: str) -> Card:
 
 
 def _carried_out(run: StudyRun[S, T], progress: Callable[..., StudyProgress]) -> Sequence[T]:
-    with progress_on_stderr(progress, run.total_count) as listener:
+    with progress_on_stderr(progress, run.step_count) as listener:
         run.carry_out(listener)
     return run.results()
 

@@ -119,7 +119,7 @@ def carry_out(
     from attnprof.progress import progress_on_stderr
 
     try:
-        with progress_on_stderr(progress, run.total_count) as listener:
+        with progress_on_stderr(progress, run.step_count) as listener:
             run.carry_out(listener)
     except (KeyboardInterrupt, Interrupted):
         _show_so_far(run, page_of, output)

@@ -69,6 +69,11 @@ class ModelRun(StudyRun[ModelStudy, ModelProfile]):
         return len(self._workloads) * self.study.device_count
 
     @property
+    def step_count(self) -> int:
+        """The number of cases; the searches of the largest batches come on top."""
+        return len(self.study.plan.cases) * self.study.device_count
+
+    @property
     def done_count(self) -> int:
         """The number of profiles that are complete."""
         return len(self._complete)

@@ -89,6 +89,11 @@ class StudyRun(ABC, Generic[S, T]):
         """The number of units when the study is complete."""
 
     @property
+    def step_count(self) -> int:
+        """The number of cases or searches that a listener learns the end of, on all devices."""
+        return self.total_count
+
+    @property
     @abstractmethod
     def done_count(self) -> int:
         """The number of units that are complete."""

@@ -256,3 +256,31 @@ def test_where_an_emulated_card_is_out_of_memory_and_what_holds_it(on_card, tmp_
     assert (peak.phase, peak.module) == ("forward", "second.0")
     assert peak.modules == {"first": hidden}
     assert peak.held["input"] == images
+
+
+MEDDLING = """
+import json, os, torch
+from torch import nn
+
+class Meddling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 64)
+
+    def forward(self, x):
+        {meddle}
+        return self.layer(x)
+"""
+
+
+@pytest.mark.parametrize(
+    "meddle", ["os.chdir('/'); torch.set_default_dtype(torch.float64)", "json.dumps = nn.relu = None"]
+)
+def test_what_a_model_changes_is_not_there_for_the_next_case(on_card, tmp_path, monkeypatch, meddle):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "meddling.py").write_text(MEDDLING.format(meddle=meddle))
+    workload = ModelWorkload(8, 1, 1, 1, mode="forward", target="meddling.py:Meddling", inputs="64")
+    with Runner(Settings(device="cuda"), environ=on_card("t4")) as runner:
+        results = [runner.measure(Case(workload, AS_IS)) for _ in range(2)]
+    assert [result.outcome for result in results] == [Outcome.COMPLETED] * 2
+    assert results[0].measurement.memory == results[1].measurement.memory

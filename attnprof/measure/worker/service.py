@@ -31,6 +31,7 @@ from attnprof.measure.worker.departures import departures_noted
 from attnprof.measure.worker.devices.base import Device, DeviceError
 from attnprof.measure.worker.devices.select import open_device
 from attnprof.measure.worker.passes.flops import matmul_flops_per_second
+from attnprof.measure.worker.process_state import ProcessState
 
 _SERVED = (StateAnswer, RateAnswer, CaseAnswer)
 
@@ -75,7 +76,7 @@ class Service:
             return answer
         emptied = self._device.emptied()
         gc.freeze()  # only modules are left: the next collections need not look at them
-        return msgspec.structs.replace(answer, retires=not emptied)
+        return msgspec.structs.replace(answer, retires=answer.retires or not emptied)
 
     def _opened(self, request: OpenRequest) -> Answer:
         try:
@@ -100,8 +101,10 @@ class Service:
 
         if not isinstance(case.workload, ModelWorkload):
             return CaseAnswer(measure(case, request.settings, device, enter))
+        before = None if device.forks else ProcessState()
         with departures_noted(self._connection.place, case.workload.target, forked=device.forks):
-            return CaseAnswer(measure(case, request.settings, device, enter))
+            result = measure(case, request.settings, device, enter)
+        return CaseAnswer(result, retires=before is not None and bool(before.put_back()))
 
 
 def retiring(answer: Answer) -> Answer:
