@@ -9,15 +9,13 @@ with one sentence that names the argument.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeVar
 
 from attnprof.cases.cards import Card, catalogue
-from attnprof.cases.parsing import Bytes, Cards, Location, Names, Numbers, Sizes, parse_one_card
+from attnprof.cases.parsing import Bytes, Cards, Location, Names, Numbers, Sizes, parse_one_card, parse_words
 from attnprof.cases.plan import DEFAULT_STRATEGIES, RECOMMENDED_STRATEGIES
 from attnprof.cases.workload import MODES
-from attnprof.errors import AttnprofError
 from attnprof.progress import (
     CandidateProgress,
     CaseProgress,
@@ -430,9 +428,7 @@ def run_program(
     """
     from attnprof.studies.program import run_program as run
 
-    if isinstance(command, str | os.PathLike) or not command:
-        raise AttnprofError(f"command: {command!r} is not a list of words; write it as ['python', 'train.py']")
-    words = [os.fspath(word) for word in command]
+    words = parse_words(command, "command")
     return run(parse_one_card(gpu, context), words, _print_line, stdout=stdout)
 
 

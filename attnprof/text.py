@@ -40,15 +40,15 @@ def harmless_lines(text: str, encoding: str = "utf-8") -> list[str]:
     return [harmless(line, encoding) for line in text.split("\n")]
 
 
-def shown(value: object) -> str:
-    """Return a value as a message shows it: as Python writes it, in one line of at most 60 characters."""
+def shown(value: object, letters: int = _VALUE_LETTERS) -> str:
+    """Return a value as a message shows it: as Python writes it, in one line of at most so many characters."""
     try:
         text = repr(value)
     except Exception:
         text = f"<{type(value).__name__}>"
         if isinstance(value, int):  # Python refuses to write numbers of thousands of digits
             text = f"<a number of {math.floor(value.bit_length() * math.log10(2)) + 1} digits>"
-    return shortened(harmless(text), _VALUE_LETTERS)
+    return shortened(harmless(text), letters)
 
 
 def shortened(text: str, letters: int = _MESSAGE_LETTERS) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from attnprof.errors import AttnprofError
+from attnprof.text import shown
 
 _FACTORS = {
     "": 1, "b": 1,
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
-    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+    "pb": 10**15, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "pib": 2**50,
 }  # fmt: skip
+_LARGEST_BYTES = 2**63 - 1
+_LONGEST_SECONDS = 365 * 24 * 3600
 
 
 def parse_bytes(text: str) -> int:
@@ -19,12 +23,14 @@ def parse_bytes(text: str) -> int:
     Raises:
         AttnprofError: the text is not a positive size.
     """
-    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
     factor = _FACTORS.get(match[2].lower()) if match else None
-    size = int(float(match[1]) * factor) if match and factor else 0
-    if size <= 0:
-        raise AttnprofError(f"{text!r} is not a memory size: write a number and a unit, such as 12GB or 800MiB")
-    return size
+    size = Decimal(match[1]) * factor if match and factor else Decimal(0)
+    if size < 1:
+        raise AttnprofError(f"{shown(text)} is not a memory size: write a number and a unit, such as 12GB or 800MiB")
+    if size > _LARGEST_BYTES:
+        raise AttnprofError(f"{shown(text)} is more than any memory: write at most 8000PiB, such as 12GB or 800MiB")
+    return int(size)
 
 
 def format_bytes(count: int | None) -> str:
@@ -32,11 +38,11 @@ def format_bytes(count: int | None) -> str:
     if count is None:
         return "-"
     size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if abs(size) < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{_three_digits(size)} {unit}"
         size /= 1024
-    return f"{_three_digits(size)} TiB"
+    return f"{_three_digits(size)} PiB"
 
 
 def format_seconds(seconds: float | None) -> str:
@@ -50,7 +56,9 @@ def format_seconds(seconds: float | None) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Spell a duration in whole seconds, minutes or hours, for estimates (`45 s`, `3 min 20 s`)."""
+    """Spell a duration in whole seconds, minutes or hours, for estimates (`45 s`, `3 min 20 s`); at most a year."""
+    if not seconds < _LONGEST_SECONDS:
+        return "a year or more"
     whole = max(1, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -13,7 +13,9 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Literal
 
-from attnprof.attention.did_you_mean import did_you_mean
+from attnprof.attention.did_you_mean import did_you_mean, quoted
+
+_LONGEST_SPELLING = 120  # of all parts, with the largest sizes
 
 Kind = Literal["attention", "keys", "wrapper", "precision"]
 
@@ -321,13 +323,15 @@ def parse_strategy(text: str) -> Strategy:
     Raises:
         StrategyError: a name is unknown, a size is malformed, or two parts exclude one another.
     """
+    if not isinstance(text, str) or len(text) > _LONGEST_SPELLING:
+        raise StrategyError(f"strategy {quoted(text)}: no strategy is spelled like this; write sdpa-pad, for instance")
     found: dict[Kind, StrategyPart] = {}
     for spelling in text.strip().split("+"):
         part = _parse_part(spelling.strip(), text)
         kind = part.component.kind
         if kind in found:
             raise StrategyError(
-                f"strategy {text!r}: {found[kind]} and {part} exclude one another; nearest valid: "
+                f"strategy {quoted(text)}: {found[kind]} and {part} exclude one another; nearest valid: "
                 f"{_keep_first_of_each_kind(text)!r}"
             )
         found[kind] = part
@@ -335,7 +339,7 @@ def parse_strategy(text: str) -> Strategy:
     if "keys" in found and not attention.component.any_keys:
         keys = found.pop("keys")
         raise StrategyError(
-            f"strategy {text!r}: {attention} attends along rows and columns, which {keys} does not keep; "
+            f"strategy {quoted(text)}: {attention} attends along rows and columns, which {keys} does not keep; "
             f"nearest valid: {str(Strategy(**found))!r}"
         )
     return Strategy(**found)
@@ -345,17 +349,18 @@ def _parse_part(spelling: str, text: str) -> StrategyPart:
     name, colon, sizes_text = spelling.partition(":")
     component = _BY_NAME.get(name)
     if component is None:
-        raise StrategyError(f"unknown strategy {name!r} in {text!r}: {did_you_mean(name, _BY_NAME)}")
+        within = "" if name == text.strip() else f" in {quoted(text)}"
+        raise StrategyError(f"unknown strategy {quoted(name)}{within}: {did_you_mean(name, _BY_NAME)}")
     if not colon:
         return StrategyPart(component, component.defaults)
     if not component.arguments:
-        raise StrategyError(f"strategy {text!r}: {name} takes no size; write {name!r}")
+        raise StrategyError(f"strategy {quoted(text)}: {name} takes no size; write {name!r}")
     form = f"{name}:{component.sizes}"
-    if not re.fullmatch(r"[0-9]+(x[0-9]+)*", sizes_text):
-        raise StrategyError(f"strategy {text!r}: {sizes_text!r} is not a size; write {name!r} or {form}")
+    if not re.fullmatch(r"[0-9]{1,18}(x[0-9]{1,18})*", sizes_text):
+        raise StrategyError(f"strategy {quoted(text)}: {quoted(sizes_text)} is not a size; write {name!r} or {form}")
     sizes = tuple(int(size) for size in sizes_text.split("x"))
     if len(sizes) != len(component.arguments) or min(sizes) < 1:
-        raise StrategyError(f"strategy {text!r}: {spelling!r} must be {form}, each size at least 1")
+        raise StrategyError(f"strategy {quoted(text)}: {quoted(spelling)} must be {form}, each size at least 1")
     return StrategyPart(component, sizes)
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from attnprof.errors import AttnprofError
+from attnprof.text import harmless, shortened, shown
 from attnprof.units import format_bytes, parse_bytes
 
 _DATA = Path(__file__).with_name("data")
 _OPTIONS = ("memory", "context")
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,18 @@ class Card:
         """
         name, _, value = (part.strip() for part in option.partition("="))
         if name not in _OPTIONS:
-            raise AttnprofError(f"gpu: {name!r} is not a property that can be set: use {' or '.join(_OPTIONS)}")
-        count = 0 if name == "context" and value == "0" else parse_bytes(value)
+            raise AttnprofError(f"gpu: {shown(name)} is not a property that can be set: use {' or '.join(_OPTIONS)}")
+        try:
+            count = 0 if name == "context" and value == "0" else parse_bytes(value)
+        except AttnprofError as error:
+            raise AttnprofError(f"gpu: {name}: {error}") from None
         kept = tuple(other for other in self.options if not other.startswith(f"{name}="))
         changes = {"context_bytes": count} if name == "context" else {"total_bytes": count, "total_max_bytes": count}
         changed = dataclasses.replace(self, options=(*kept, f"{name}={value}"), **changes)  # type: ignore[arg-type]
         if changed.context_bytes >= changed.total_bytes:
             raise AttnprofError(
-                f"gpu: on {changed} the CUDA context ({format_bytes(changed.context_bytes)}) would take all of the "
-                f"memory ({format_bytes(changed.total_bytes)}): give it more memory or a smaller context"
+                f"gpu: on {shown(str(changed))} the CUDA context ({format_bytes(changed.context_bytes)}) would take "
+                f"all of the memory ({format_bytes(changed.total_bytes)}): give it more memory or a smaller context"
             )
         return changed
 
@@ -141,7 +146,8 @@ def parse_cards(text: str, context: str | None = None) -> list[Card]:
         elif cards:
             cards[-1] = cards[-1].with_option(entry)
         else:
-            raise AttnprofError(f"gpu: {entry!r} comes before any card: write a card first, as in t4,{entry}")
+            example = shortened(f"t4,{harmless(entry)}", _LONGEST_NAME)
+            raise AttnprofError(f"gpu: {shown(entry)} comes before any card: write a card first, as in {example}")
     if context is not None:
         cards = [
             card
@@ -156,10 +162,12 @@ def _find(spelling: str) -> Card:
     names = {_plain(name): card for card in reversed(catalogue()) for name in (card.name, card.key)}
     card = names.get(_plain(spelling))
     if card is None:
-        near = dict.fromkeys(names[match].key for match in difflib.get_close_matches(_plain(spelling), names, 3, 0.5))
+        # Nothing is like a very long name, and the search would take long.
+        alike = difflib.get_close_matches(_plain(spelling)[:_LONGEST_NAME], names, 3, 0.5)
+        near = dict.fromkeys(names[match].key for match in alike)
         advice = f"did you mean {' or '.join(near)}? " if near else ""
         raise AttnprofError(
-            f"gpu: {spelling!r} is not in the catalogue: {advice}attnprof gpus lists it; give any other card as a "
+            f"gpu: {shown(spelling)} is not in the catalogue: {advice}attnprof gpus lists it; give any other card as a "
             f"similar one with its memory, as t4,memory=8GB"
         )
     return card

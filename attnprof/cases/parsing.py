@@ -7,7 +7,6 @@ are as good as text. Nothing below the requests reads an option's text again.
 from __future__ import annotations
 
 import math
-import operator
 import os
 import re
 from collections.abc import Collection, Iterable
@@ -16,7 +15,20 @@ from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex, TypeAlias
 
 from attnprof.cases.cards import Card, parse_cards
+from attnprof.cases.entries import (
+    bytes_text,
+    digits_of,
+    entries_of,
+    listed,
+    number_of,
+    positive,
+    size_of,
+    whole_number,
+    word_of,
+)
+from attnprof.cases.workload import LARGEST_TENSOR
 from attnprof.errors import AttnprofError
+from attnprof.text import shown
 from attnprof.units import parse_bytes
 
 Names: TypeAlias = str | Iterable[str]
@@ -26,7 +38,11 @@ Cards: TypeAlias = str | Card | Iterable[str | Card]
 Bytes: TypeAlias = str | SupportsIndex
 Location: TypeAlias = str | os.PathLike[str]
 
-_MOST_DIGITS = 18  # of a whole number that a signed 64-bit integer holds
+_MOST_CARDS = 64  # each has a process of its own
+_MOST_SHAPE = 32  # sizes of a tensor
+_LONGEST_SECONDS = 10**6  # 11 days; the system's calls for waiting take no more than 24
+_WIDEST_RATIO = 1000
+_MOST_DAYS = 36_500
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ def parse_sizes(value: Sizes, name: str = "hw") -> list[tuple[int, int]]:
     Raises:
         AttnprofError: an entry is neither H nor HxW.
     """
-    return [_size(entry, name) for entry in _entries(value, name)]
+    return [size_of(entry, name) for entry in entries_of(value, name)]
 
 
 def parse_numbers(value: Numbers, name: str) -> list[int]:
@@ -63,7 +79,7 @@ def parse_numbers(value: Numbers, name: str) -> list[int]:
     Raises:
         AttnprofError: an entry is not a positive whole number.
     """
-    return [_positive(entry, name) for entry in _entries(value, name)]
+    return [positive(entry, name) for entry in entries_of(value, name)]
 
 
 def parse_number(value: str | SupportsIndex, name: str) -> int:
@@ -72,7 +88,7 @@ def parse_number(value: str | SupportsIndex, name: str) -> int:
     Raises:
         AttnprofError: it is not one.
     """
-    return _positive(value, name)
+    return positive(value, name)
 
 
 def parse_names(value: Names, name: str) -> list[str]:
@@ -81,10 +97,12 @@ def parse_names(value: Names, name: str) -> list[str]:
     Raises:
         AttnprofError: an entry is empty or not text.
     """
-    entries = _entries(value, name)
+    entries = entries_of(value, name)
     for entry in entries:
         if not isinstance(entry, str):
-            raise AttnprofError(f"{name}: {entry!r} is not text; write names separated by commas, or a list of them")
+            raise AttnprofError(
+                f"{name}: {shown(entry)} is not text; write names separated by commas, or a list of them"
+            )
     return entries
 
 
@@ -98,6 +116,17 @@ def parse_choice(value: str, name: str, known: Collection[str]) -> str:
     return value
 
 
+def parse_flag(value: object, name: str) -> bool:
+    """Read a switch of the Python API. Text such as `"no"` would otherwise count as true.
+
+    Raises:
+        AttnprofError: it is neither True nor False.
+    """
+    if type(value).__name__ not in ("bool", "bool_"):  # NumPy's own as well
+        raise AttnprofError(f"{name}: {shown(value)} is not a switch; give True or False")
+    return bool(value)
+
+
 def require_known(name: str, values: Iterable[object], known: Collection[str]) -> None:
     """Check that every value is known.
 
@@ -105,8 +134,8 @@ def require_known(name: str, values: Iterable[object], known: Collection[str]) -
         AttnprofError: one is not; the message lists the known ones.
     """
     for value in values:
-        if value not in known:
-            raise AttnprofError(f"{name}: {value!r} is not one of {', '.join(known)}")
+        if not isinstance(value, str) or value not in known:
+            raise AttnprofError(f"{name}: {shown(value)} is not one of {', '.join(known)}")
 
 
 def parse_cards_option(value: Cards, context: Bytes | None) -> tuple[Card, ...]:
@@ -119,13 +148,16 @@ def parse_cards_option(value: Cards, context: Bytes | None) -> tuple[Card, ...]:
     Raises:
         AttnprofError: an unknown card (the message has near matches) or property.
     """
-    entries = [value] if isinstance(value, str | Card) else _listed(value, "gpu")
+    entries = [value] if isinstance(value, str | Card) else listed(value, "gpu")
     for entry in entries:
         if not isinstance(entry, str | Card):
-            raise AttnprofError(f"gpu: {entry!r} is not a card; write a name such as t4, or see attnprof gpus")
+            raise AttnprofError(f"gpu: {shown(entry)} is not a card; write a name such as t4, or see attnprof gpus")
     if not entries:
         raise AttnprofError("gpu: no card is named; write a name such as t4, or see attnprof gpus")
-    return tuple(parse_cards(",".join(map(str, entries)), None if context is None else _bytes_text(context)))
+    cards = parse_cards(",".join(map(str, entries)), None if context is None else bytes_text(context, "context"))
+    if len(cards) > _MOST_CARDS:
+        raise AttnprofError(f"gpu: {len(cards)} cards are named; name at most {_MOST_CARDS}")
+    return tuple(cards)
 
 
 def parse_one_card(value: str | Card, context: Bytes | None = None) -> Card:
@@ -136,7 +168,7 @@ def parse_one_card(value: str | Card, context: Bytes | None = None) -> Card:
     """
     cards = parse_cards_option(value, context)
     if len(cards) > 1:
-        raise AttnprofError(f"gpu: name one card; {', '.join(map(str, cards))} are {len(cards)}")
+        raise AttnprofError(f"gpu: {shown(','.join(map(str, cards)))} are {len(cards)} cards; name one")
     return cards[0]
 
 
@@ -146,8 +178,9 @@ def parse_memory(value: Bytes, name: str) -> int:
     Raises:
         AttnprofError: it is no positive size.
     """
+    text = bytes_text(value, name)
     try:
-        return parse_bytes(_bytes_text(value))
+        return parse_bytes(text)
     except AttnprofError as error:
         raise AttnprofError(f"{name}: {error}") from None
 
@@ -158,12 +191,12 @@ def parse_margin(value: Bytes) -> Margin:
     Raises:
         AttnprofError: it is neither below 100% nor a memory size.
     """
-    text = _bytes_text(value).strip()
+    text = bytes_text(value, "margin").strip()
     percent = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*%", text)
     if percent and float(percent[1]) < 100:
         return Margin(float(percent[1]) / 100, 0, text)
     if percent or not text[:1].isdigit():
-        raise AttnprofError(f"margin: {text!r} is neither below 100% nor a memory size; write 10% or 1GiB")
+        raise AttnprofError(f"margin: {shown(text)} is neither below 100% nor a memory size; write 10% or 1GiB")
     return Margin(0.0, 0 if text == "0" else parse_memory(text, "margin"), text)
 
 
@@ -173,14 +206,24 @@ def parse_seconds(value: str | SupportsFloat, name: str) -> float:
     Raises:
         AttnprofError: it is not one.
     """
-    try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not (seconds > 0 and math.isfinite(seconds)):
-        shown = f"{value:g}" if isinstance(value, float) else repr(value)
-        raise AttnprofError(f"{name}: {shown} is not a positive number of seconds")
+    seconds = number_of(value)
+    if not seconds > 0:
+        raise AttnprofError(f"{name}: {shown(value)} is not a positive number of seconds; write one, such as 60")
+    if seconds > _LONGEST_SECONDS:
+        raise AttnprofError(f"{name}: {shown(value)} is too long; write at most {_LONGEST_SECONDS} seconds (11 days)")
     return seconds
+
+
+def parse_days(value: str | SupportsFloat, name: str = "days") -> float:
+    """Read a number of days, which may be 0.
+
+    Raises:
+        AttnprofError: it is not one.
+    """
+    days = number_of(value)
+    if not 0 <= days <= _MOST_DAYS:
+        raise AttnprofError(f"{name}: {shown(value)} is not a number of days; write one, such as 30")
+    return days
 
 
 def parse_seed(value: str | SupportsIndex) -> int:
@@ -189,9 +232,9 @@ def parse_seed(value: str | SupportsIndex) -> int:
     Raises:
         AttnprofError: it is not a whole number of at most 64 bits.
     """
-    seed = _index(value)
+    seed = whole_number(value, digits=20)
     if seed is None or not -(2**63) <= seed < 2**64:
-        raise AttnprofError(f"seed: {value!r} is not a whole number of 64 bits")
+        raise AttnprofError(f"seed: {shown(value)} is not a whole number of 64 bits; write one, such as 0")
     return seed
 
 
@@ -199,11 +242,13 @@ def parse_device(value: object) -> str:
     """Read a device: `auto`, `cpu`, `cuda`, `cuda:1`, or a `torch.device`.
 
     Raises:
-        AttnprofError: it is neither text nor a `torch.device`.
+        AttnprofError: it is none of them. Whether this machine has the device is known later.
     """
     if isinstance(value, str) or type(value).__module__ == "torch":
-        return str(value)
-    raise AttnprofError(f"device: {value!r} is not a device; write auto, cpu, cuda or cuda:1")
+        text = str(value)
+        if re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", text):
+            return text
+    raise AttnprofError(f"device: {shown(value)} is not a device; write auto, cpu, cuda or cuda:1")
 
 
 def parse_path(value: Location, name: str) -> Path:
@@ -212,9 +257,21 @@ def parse_path(value: Location, name: str) -> Path:
     Raises:
         AttnprofError: it is not a path, or empty.
     """
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value) or "\0" in str(value):
-        raise AttnprofError(f"{name}: {value!r} is not a path to a file")
+    if not word_of(value):
+        raise AttnprofError(f"{name}: {shown(value)} is not a path to a file; name a file")
     return Path(value)
+
+
+def parse_words(value: Iterable[Location], name: str) -> list[str]:
+    """Read the words of a command: text or paths.
+
+    Raises:
+        AttnprofError: it is no list of words, or empty.
+    """
+    words = [] if isinstance(value, str | os.PathLike) else [word_of(word) for word in listed(value, name)]
+    if not words or None in words:
+        raise AttnprofError(f"{name}: {shown(value)} is not a list of words; write it as ['python', 'train.py']")
+    return [word for word in words if word is not None]
 
 
 def parse_inputs(values: str | Iterable[Any]) -> tuple[int, str]:
@@ -226,8 +283,8 @@ def parse_inputs(values: str | Iterable[Any]) -> tuple[int, str]:
     Raises:
         AttnprofError: there is none, one is no shape, or their batches differ.
     """
-    shapes = [values] if isinstance(values, str) else _listed(values, "input")
-    if shapes and all(_index(entry) is not None for entry in shapes):
+    shapes = [values] if isinstance(values, str) else listed(values, "input")
+    if shapes and all(whole_number(entry) is not None for entry in shapes):
         shapes = [tuple(shapes)]  # one shape, not in a list
     if not shapes:
         raise AttnprofError(
@@ -235,14 +292,20 @@ def parse_inputs(values: str | Iterable[Any]) -> tuple[int, str]:
         )
     batches, inputs = [], []
     for shape in shapes:
-        text = shape if isinstance(shape, str) else ",".join(map(str, _listed(shape, "input")))
+        text = shape if isinstance(shape, str) else ",".join(map(digits_of, listed(shape, "input")))
         match = re.fullmatch(r"([1-9][0-9]{0,17})((?:,[1-9][0-9]{0,17})*)(:long)?", text.replace(" ", ""))
         if not match:
-            raise AttnprofError(f"input: {text!r} is not a shape; write 8,3,256,256, or 8,77:long for whole numbers")
-        batches.append(int(match[1]))
-        inputs.append(match[2].lstrip(",").replace(",", "x") + (match[3] or ""))
+            raise AttnprofError(
+                f"input: {shown(shape)} is not a shape; write 8,3,256,256, or 8,77:long for whole numbers"
+            )
+        sizes = [int(size) for size in f"{match[1]}{match[2]}".split(",")]
+        if len(sizes) > _MOST_SHAPE or math.prod(sizes) > LARGEST_TENSOR:
+            raise AttnprofError(f"input: {shown(shape)} is too large for a tensor; write a smaller shape")
+        batches.append(sizes[0])
+        inputs.append("x".join(map(str, sizes[1:])) + (match[3] or ""))
     if len(set(batches)) > 1:
-        raise AttnprofError(f"input: the batches differ: {', '.join(map(str, batches))}; the first number is the batch")
+        different = shown(", ".join(map(str, dict.fromkeys(batches))))
+        raise AttnprofError(f"input: the batches differ: {different}; the first number of every shape is the batch")
     return batches[0], "+".join(inputs)
 
 
@@ -252,71 +315,11 @@ def parse_ratio(value: str | SupportsFloat, name: str = "aspect") -> float:
     Raises:
         AttnprofError: it is not a positive, finite ratio.
     """
-    match = re.fullmatch(r"([0-9.]+)(?::([0-9.]+))?", str(value))
-    try:
-        ratio = float(match[1]) / float(match[2] or 1) if match else 0.0
-    except (ValueError, ZeroDivisionError):
-        ratio = 0.0
-    if not (ratio > 0 and math.isfinite(ratio)):
-        raise AttnprofError(f"{name}: {str(value)!r} is not a width over a height; write 16:9 or 1.5")
+    match = re.fullmatch(r"([0-9.]+):([0-9.]+)", value) if isinstance(value, str) else None
+    over = number_of(match[2]) if match else 1.0
+    ratio = number_of(match[1] if match else value) / (over or math.nan)
+    if not 0 < ratio < math.inf:
+        raise AttnprofError(f"{name}: {shown(value)} is not a width over a height; write 16:9 or 1.5")
+    if not 1 / _WIDEST_RATIO <= ratio <= _WIDEST_RATIO:
+        raise AttnprofError(f"{name}: {shown(value)} is too far from 1; write at most {_WIDEST_RATIO}:1, such as 16:9")
     return ratio
-
-
-def _entries(value: Any, name: str) -> list[Any]:
-    """Split text at its commas, and the text in a list as well; return other entries as they are."""
-    listed = [value] if isinstance(value, str) or _index(value) is not None else _listed(value, name)
-    entries: list[Any] = []
-    for entry in listed:
-        parts = [part.strip() for part in entry.split(",")] if isinstance(entry, str) else [entry]
-        if isinstance(entry, str) and not all(parts):
-            raise AttnprofError(f"{name}: {entry!r} has an empty entry; separate values by single commas")
-        entries += parts
-    return entries
-
-
-def _listed(value: Any, name: str) -> list[Any]:
-    try:
-        return list(value)
-    except TypeError:
-        raise AttnprofError(f"{name}: {value!r} has the wrong type; give text, a number, or a list of them") from None
-
-
-def _size(entry: Any, name: str) -> tuple[int, int]:
-    if isinstance(entry, str):
-        match = re.fullmatch(r"([0-9]{1,18})(?:[xX]([0-9]{1,18}))?", entry)
-        sides: list[Any] = [match[1], match[2] or match[1]] if match else []
-    else:
-        side = _index(entry)
-        sides = _listed(entry, name) if side is None else [side, side]
-    if len(sides) != 2:
-        raise AttnprofError(f"{name}: {entry!r} is not a size; write 64 or 64x96")
-    return _positive(sides[0], name), _positive(sides[1], name)
-
-
-def _positive(entry: Any, name: str) -> int:
-    number = _index(entry)
-    if number is None or number < 1:
-        raise AttnprofError(
-            f"{name}: {entry if isinstance(entry, int) else repr(entry)} is not a positive whole number"
-        )
-    return number
-
-
-def _index(entry: Any) -> int | None:
-    """Return a whole number, however it is written; None if it is something else."""
-    if isinstance(entry, str):
-        return int(entry) if re.fullmatch(rf"-?[0-9]{{1,{_MOST_DIGITS}}}", entry) else None
-    if isinstance(entry, bool):
-        return None
-    try:
-        return operator.index(entry)
-    except TypeError:
-        return None
-
-
-def _bytes_text(value: Any) -> str:
-    """Spell a memory size: text stays as it is, a number is one of bytes."""
-    if isinstance(value, str):
-        return value
-    count = _index(value)
-    return str(value if count is None else count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from attnprof.cases.case import Case
 from attnprof.cases.parsing import require_known
 from attnprof.cases.workload import DTYPES, MODES, Workload
 from attnprof.errors import AttnprofError
+from attnprof.text import shown
 
 DEFAULT_STRATEGIES = (
     "naive",
@@ -23,6 +25,7 @@ DEFAULT_STRATEGIES = (
     "sdpa-split",
     "pooled:2",
 )
+_MOST_CASES = 100_000
 # A recommendation also chooses from strategies with lower precision and fewer keys.
 RECOMMENDED_STRATEGIES = (
     *DEFAULT_STRATEGIES,
@@ -85,7 +88,13 @@ def make_plan(
     for name, numbers in counts.items():
         for number in numbers:
             if number < 1:
-                raise AttnprofError(f"{name}: {number} is not a positive whole number")
+                raise AttnprofError(f"{name}: {shown(number)} is not a positive whole number")
+    distinct = {name: len(set(values)) for name, values in choices.items()}
+    count = math.prod(distinct.values())
+    if count > _MOST_CASES:
+        factors = " x ".join(f"{many} {name}" for name, many in distinct.items() if many > 1)
+        longest = max(distinct, key=distinct.__getitem__)
+        raise AttnprofError(f"{longest}: {factors} are {count} cases; give fewer values, for at most {_MOST_CASES}")
     try:
         spellings = list(dict.fromkeys(str(parse_strategy(text)) for text in strategies))
         forms = [block_form(name) for name in blocks]
@@ -104,5 +113,11 @@ def make_plan(
             batches, channels, sizes, dtypes, modes, forms
         )
     }
+    for workload in workloads:
+        if not workload.is_representable:
+            raise AttnprofError(
+                f"hw: {workload.height}x{workload.width} with batch {workload.batch} and channels {workload.channels} "
+                f"makes tensors that PyTorch cannot describe; choose smaller values"
+            )
     ordered = sorted(workloads, key=lambda w: (w.flops, w.block, w.mode, w.dtype, w.batch, w.channels, w.height))
     return Plan(tuple(Case(workload, spelling) for workload in ordered for spelling in spellings))

@@ -10,6 +10,7 @@ from attnprof.cases.decoding import Size
 MODES = ("forward", "train")
 DTYPES = ("fp32", "fp16", "bf16", "fp64")
 OPTIMIZERS = ("sgd", "sgd-momentum", "adam", "adamw")
+LARGEST_TENSOR = 2**60 - 1  # elements of 8 bytes: PyTorch counts the bytes of a tensor in a signed 64-bit integer
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Workload:
     def positions(self) -> int:
         """N = H * W."""
         return self.height * self.width
+
+    @property
+    def is_representable(self) -> bool:
+        """Whether PyTorch can describe the block's input and weights, on a device of whatever memory."""
+        return max(self.batch * self.channels * self.positions, self.channels**2) <= LARGEST_TENSOR
 
     @property
     def flops(self) -> int:

@@ -1,4 +1,7 @@
-"""The options that several commands have, with their help, and how examples stand at the end of a command's help."""
+"""The options that several commands have, with their help, and how examples stand at the end of a command's help.
+
+Numbers are text here: `attnprof.cases.parsing` reads every value, so that all errors have one form.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ Dtype = Annotated[
     ),
 ]
 Reduction = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         metavar="RATIO",
         help="Ratio of input channels to query/key channels (C / E). Each block has its own default.",
@@ -114,7 +117,7 @@ Budget = Annotated[
     ),
 ]
 CaseSeconds = Annotated[
-    float,
+    str,
     typer.Option(
         metavar="SECONDS",
         help="Time for the latency of each case. A case whose steps are slow takes longer.",
@@ -122,10 +125,10 @@ CaseSeconds = Annotated[
     ),
 ]
 Timeout = Annotated[
-    float,
+    str,
     typer.Option(metavar="SECONDS", help="Stop a case after this time.", rich_help_panel=MEASURING),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Random seed for weights and inputs.", rich_help_panel=MEASURING)]
+Seed = Annotated[str, typer.Option(metavar="N", help="Random seed for weights and inputs.", rich_help_panel=MEASURING)]
 Out = Annotated[
     str | None,
     typer.Option(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from attnprof.cases.parsing import parse_choice, parse_path
 from attnprof.errors import AttnprofError
+from attnprof.text import shown
 
 FORMATS = ("table", "csv", "json", "markdown")
 _STREAMS = {1: "standard output", 2: "standard error"}
@@ -121,7 +122,7 @@ def _require_replaceable(path: Path, force: bool) -> None:
             pass
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise AttnprofError(f"csv: cannot write {str(path)!r}: {reason}; name another file") from None
+        raise AttnprofError(f"csv: cannot write {shown(str(path), 300)}: {reason}; name another file") from None
 
 
 def _is_own(path: Path) -> bool:

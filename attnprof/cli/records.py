@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from attnprof.cases.parsing import parse_days
 from attnprof.cli.options import Csv, Force, Format, examples
 from attnprof.cli.outputs import require_apart, require_output, write_whole
 from attnprof.cli.terminal import note, write, write_text
@@ -100,9 +101,7 @@ def merge(
 @records_app.command(epilog=examples("attnprof records clean --days 30", "attnprof records clean --days 0 --yes"))
 def clean(
     folder: Folder = None,
-    days: Annotated[
-        float, typer.Option(metavar="N", help="Remove files that were not written for so many days.", min=0)
-    ] = 30.0,
+    days: Annotated[str, typer.Option(metavar="N", help="Remove files that were not written for so many days.")] = "30",
     yes: Annotated[bool, typer.Option("--yes", help="Remove them. Without it they are listed only.")] = False,
 ) -> None:
     """Remove old files of records, and those without a record, from your state folder or from another one.
@@ -113,7 +112,7 @@ def clean(
     from attnprof.studies.kept_records import kept_files, removable
 
     place = _folder(folder)
-    found = removable(kept_files(place), days)
+    found = removable(kept_files(place), parse_days(days))
     write(files_page(found, str(place)), "table")
     if not found:
         return

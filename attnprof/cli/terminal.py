@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from attnprof.cli.streams import ReaderGoneError, guarded_streams
+from attnprof.cli.usage_errors import usage_message
 from attnprof.errors import AttnprofError
 from attnprof.text import harmless, shortened
 
@@ -48,7 +49,7 @@ def run_app(app: typer.Typer) -> int:
         except AttnprofError as error:
             code = _fail(str(error), error.exit_code)
         except _UsageError as error:
-            code = _fail(error.format_message(), 2)
+            code = _fail(usage_message(error), 2)
         except Interrupted as interrupted:
             code = interrupted.exit_code
         except (KeyboardInterrupt, typer.Abort):

@@ -14,6 +14,7 @@ from attnprof.cases.plan import Plan
 from attnprof.cases.record_lines import open_regular
 from attnprof.cases.workload import DTYPES, MODES, OPTIMIZERS, ModelWorkload
 from attnprof.errors import AttnprofError
+from attnprof.text import shown
 
 _LARGEST_SOURCE_BYTES = 2**24
 
@@ -86,7 +87,7 @@ def _digest(target: str) -> str:
         )
     place, colon, name = target.rpartition(":")
     if not (place and colon and name):
-        raise AttnprofError(f"model: {target!r} names no model; write PATH.py:NAME or package.module:NAME")
+        raise AttnprofError(f"model: {shown(target)} names no model; write PATH.py:NAME or package.module:NAME")
     path = model_path(target)
     if path is None:
         return ""

@@ -18,6 +18,7 @@ from attnprof.emulation.findings_file import collect_findings
 from attnprof.emulation.toolkit import find_toolkit
 from attnprof.emulation.watch.findings import ProcessFindings
 from attnprof.errors import AttnprofError
+from attnprof.text import shown
 
 _SITE = Path(__file__).parents[1] / "emulation" / "watch" / "site"
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
@@ -65,7 +66,7 @@ def run_program(
     """
     if shutil.which(command[0]) is None:
         raise AttnprofError(
-            f"cannot run {command[0]!r}: no such program, or not executable; write python before a script"
+            f"run: {shown(command[0])}: no such program, or not executable; write python before a script"
         )
     environ = {**os.environ, **emulation_environment(card, tell)}
     with _folder() as folder:
@@ -75,7 +76,7 @@ def run_program(
             with subprocess.Popen(command, env=environ, stdout=stdout) as process:
                 _wait(process)
         except OSError as error:
-            raise AttnprofError(f"cannot run {command[0]!r}: {error.strerror}") from None
+            raise AttnprofError(f"run: {shown(command[0])} cannot be run: {error.strerror}") from None
         processes, unread = collect_findings(Path(folder))
     code, torch = process.returncode, find_toolkit().torch
     if code >= 0:

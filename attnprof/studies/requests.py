@@ -27,6 +27,7 @@ from attnprof.cases.parsing import (
     parse_cards_option,
     parse_choice,
     parse_device,
+    parse_flag,
     parse_inputs,
     parse_margin,
     parse_memory,
@@ -47,6 +48,7 @@ from attnprof.cases.workload import MODES
 from attnprof.errors import AttnprofError
 from attnprof.studies.model_plan import make_model_plan
 from attnprof.studies.study import LimitsStudy, ModelStudy, RecommendStudy, SweepStudy
+from attnprof.text import shown
 
 # The outcomes that --retry measures again, by the names that it takes.
 RETRIED = {
@@ -75,14 +77,14 @@ def sweep_study(
     block: Names = "sagan",
     mode: Names = MODES,
     dtype: Names = "fp32",
-    reduction: SupportsIndex | None = None,
+    reduction: str | SupportsIndex | None = None,
     device: object = "auto",
     gpu: Cards | None = None,
     context: Bytes | None = None,
     budget: Bytes | None = None,
-    case_seconds: SupportsFloat = 1.0,
-    timeout: SupportsFloat = 300.0,
-    seed: SupportsIndex = 0,
+    case_seconds: str | SupportsFloat = 1.0,
+    timeout: str | SupportsFloat = 300.0,
+    seed: str | SupportsIndex = 0,
     out: Location | None = None,
     resume: bool = False,
     retry: Names | None = None,
@@ -113,18 +115,18 @@ def limits_study(
     batch: Numbers = 1,
     channels: Numbers = 128,
     aspect: str | SupportsFloat = "1",
-    step: SupportsIndex | None = None,
+    step: str | SupportsIndex | None = None,
     strategy: Names = DEFAULT_STRATEGIES,
     block: Names = "sagan",
     mode: Names = MODES,
     dtype: Names = "fp32",
-    reduction: SupportsIndex | None = None,
+    reduction: str | SupportsIndex | None = None,
     device: object = "auto",
     gpu: Cards | None = None,
     context: Bytes | None = None,
     budget: Bytes | None = None,
-    timeout: SupportsFloat = 120.0,
-    seed: SupportsIndex = 0,
+    timeout: str | SupportsFloat = 120.0,
+    seed: str | SupportsIndex = 0,
     out: Location | None = None,
     resume: bool = False,
     retry: Names | None = None,
@@ -155,7 +157,7 @@ def limits_study(
     settings = _settings(device, budget, timeout, seed, memory_only=True)
     return LimitsStudy(
         axes=tuple(
-            Axis(vary, workload, width_over_height, step_size)
+            _bounded(Axis(vary, workload, width_over_height, step_size))
             for workload in dict.fromkeys(case.workload for case in plan.cases)
         ),
         strategies=tuple(dict.fromkeys(case.strategy for case in plan.cases)),
@@ -175,13 +177,13 @@ def recommend_study(
     records: Location | None = None,
     strategy: Names = RECOMMENDED_STRATEGIES,
     block: Names = "sagan",
-    reduction: SupportsIndex | None = None,
+    reduction: str | SupportsIndex | None = None,
     device: object = "auto",
     gpu: Cards | None = None,
     context: Bytes | None = None,
     budget: Bytes | None = None,
-    timeout: SupportsFloat = 120.0,
-    seed: SupportsIndex = 0,
+    timeout: str | SupportsFloat = 120.0,
+    seed: str | SupportsIndex = 0,
     out: Location | None = None,
     resume: bool = False,
     retry: Names | None = None,
@@ -230,7 +232,7 @@ def recommend_study(
     return RecommendStudy(
         plan=plan,
         margin=parse_margin(margin),
-        allow_approximate=allow_approximate,
+        allow_approximate=parse_flag(allow_approximate, "allow-approximate"),
         records=None if records is None else parse_path(records, "from"),
         named_strategies=named,
         **place,
@@ -253,9 +255,9 @@ def model_study(
     gpu: Cards | None = None,
     context: Bytes | None = None,
     budget: Bytes | None = None,
-    case_seconds: SupportsFloat = 1.0,
-    timeout: SupportsFloat = 300.0,
-    seed: SupportsIndex = 0,
+    case_seconds: str | SupportsFloat = 1.0,
+    timeout: str | SupportsFloat = 300.0,
+    seed: str | SupportsIndex = 0,
     out: Location | None = None,
     resume: bool = False,
     retry: Names | None = None,
@@ -274,21 +276,21 @@ def model_study(
         modes=parse_names(mode, "mode"),
         dtype=dtype,
         optimizer=optimizer,
-        amp=amp,
-        checkpointing=checkpointing,
-        channels_last=channels_last,
+        amp=parse_flag(amp, "amp"),
+        checkpointing=parse_flag(checkpointing, "checkpointing"),
+        channels_last=parse_flag(channels_last, "channels-last"),
     )
     settings = _settings(device, budget, timeout, seed, case_seconds)
     place = _place("model", settings, gpu, context, out, resume, retry)
-    return ModelStudy(plan=plan, largest_batch=largest_batch, **place)
+    return ModelStudy(plan=plan, largest_batch=parse_flag(largest_batch, "largest-batch"), **place)
 
 
 def _settings(
     device: object,
     budget: Bytes | None,
-    timeout: SupportsFloat,
-    seed: SupportsIndex,
-    case_seconds: SupportsFloat = Settings.case_seconds,
+    timeout: str | SupportsFloat,
+    seed: str | SupportsIndex,
+    case_seconds: str | SupportsFloat = Settings.case_seconds,
     *,
     memory_only: bool = False,
     estimates: bool = False,
@@ -314,10 +316,11 @@ def _place(
     retry: Names | None,
 ) -> _Place:
     """Check how device and card go together, and choose the file of the records."""
+    resume = parse_flag(resume, "resume")
     if gpu is None and context is not None:
         raise AttnprofError("context: only an emulated card has this allowance; name one with --gpu")
     if gpu is not None and settings.device != "auto":
-        raise AttnprofError(f"gpu: --gpu {gpu} emulates and --device {settings.device} measures; choose one")
+        raise AttnprofError(f"gpu: {shown(gpu)} is emulated, and --device {settings.device} measures; choose one")
     if out is None and resume:
         raise AttnprofError("resume: --resume continues a file; name it with --out")
     outcomes = _retried(retry)
@@ -335,7 +338,16 @@ def _retried(retry: Names | None) -> tuple[Outcome, ...]:
     return tuple(RETRIED[name] for name in names)
 
 
-def _optional_number(value: SupportsIndex | None, name: str) -> int | None:
+def _bounded(axis: Axis) -> Axis:
+    """Return an axis whose smallest size PyTorch can describe."""
+    if not axis.workload(axis.step).is_representable:
+        raise AttnprofError(
+            f"step: {axis.step} is too large: PyTorch cannot describe such tensors; write a smaller one"
+        )
+    return axis
+
+
+def _optional_number(value: str | SupportsIndex | None, name: str) -> int | None:
     return None if value is None else parse_number(value, name)
 
 

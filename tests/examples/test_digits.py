@@ -73,7 +73,7 @@ def test_what_it_saves_and_prints(done):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--strategy", "nave"], "classify_digits: unknown strategy 'nave' in 'nave': did you mean 'naive'"),
+        (["--strategy", "nave"], "classify_digits: unknown strategy 'nave': did you mean 'naive'"),
         (["--size", "2"], "classify_digits: size: 2 is too small"),
         (["--epochs", "two"], "classify_digits: argument --epochs: invalid int value"),
     ],

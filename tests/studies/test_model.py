@@ -175,7 +175,7 @@ def test_inputs_are_shapes_of_one_batch():
     for texts, message in [
         ([], "input: the shape of the model's input is missing"),
         (["8,0"], "'8,0' is not a shape"), (["8x3"], "'8x3' is not a shape"),
-        (["8,3", "4,3"], "the batches differ: 8, 4"),
+        (["8,3", "4,3"], "the batches differ: '8, 4'"),
     ]:  # fmt: skip
         with pytest.raises(AttnprofError, match=message):
             parse_inputs(texts)

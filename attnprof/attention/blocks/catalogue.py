@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from attnprof.attention.did_you_mean import did_you_mean
+from attnprof.attention.did_you_mean import did_you_mean, quoted
 from attnprof.attention.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -145,5 +145,5 @@ def block_form(name: str) -> BlockForm:
     """
     form = _BY_NAME.get(name)
     if form is None:
-        raise BlockError(f"unknown block {name!r}: {did_you_mean(name, _BY_NAME)}")
+        raise BlockError(f"unknown block {quoted(name)}: {did_you_mean(name, _BY_NAME)}")
     return form
