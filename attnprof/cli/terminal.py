@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # Tables are made for this many columns at least; a narrower terminal breaks the lines itself.
 _LEAST_COLUMNS, _MOST_COLUMNS = 40, 400
 _LONGEST_ERROR = 1000
+_PANELS_COLUMNS = 80  # the panels of a help text cut names of options on a narrower terminal
 # typer does not export the base of its usage errors, which is click's or, since typer 0.2x, its own copy of click's.
 _UsageError: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 
@@ -42,6 +44,7 @@ def run_app(app: typer.Typer) -> int:
     """Run the command line and return its exit code; every error is one line on stderr."""
     signal.signal(signal.SIGTERM, _raise_interrupted)
     _tidy_environment()
+    app.rich_markup_mode = "markdown" if shutil.get_terminal_size().columns >= _PANELS_COLUMNS else None
     with guarded_streams():
         try:
             code = app(standalone_mode=False)

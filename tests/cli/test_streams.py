@@ -124,3 +124,16 @@ def test_a_folder_that_is_gone_is_told(tmp_path):
     done = in_shell(f"{gone} && attnprof sweep --csv t.csv", GONE=str(tmp_path / "gone"), PYTHONPATH=str(ROOT))
     assert done.returncode in (1, 2)
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", [40, 60, 79, 80])
+@pytest.mark.parametrize("command", ["", "sweep", "limits", "recommend", "model", "run", "records clean"])
+def test_a_help_text_names_every_option_at_every_width(command, columns):
+    wide = attnprof_here(*command.split(), "--help", columns=200).stdout
+    names = {
+        name for line in re.findall(r"^[│ ]*(--[-a-z ]+)", wide, re.MULTILINE) for name in line.split() if "--" in name
+    }
+    narrow = attnprof_here(*command.split(), "--help", columns=columns).stdout
+    assert "--help" in names
+    assert names <= set(re.findall(r"--[a-z-]+", narrow))
+    assert max(map(len, narrow.splitlines())) <= max(columns, 50)
