@@ -32,6 +32,7 @@ from attnprof.studies.recommend.recommendation import Recommendation
 from attnprof.studies.requests import MODEL_STRATEGIES, limits_study, model_study, recommend_study, sweep_study
 from attnprof.studies.study import Study
 from attnprof.studies.study_run import StudyRun
+from attnprof.text import harmless
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -477,4 +478,4 @@ def _frame(page: Page) -> pd.DataFrame:
 def _print_line(text: str) -> None:
     import sys
 
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(harmless(text) + "\n")

@@ -118,6 +118,7 @@ def carry_out(
     """
     from attnprof.progress import progress_on_stderr
 
+    Path.cwd()  # fails if the folder is gone: torch cannot be loaded there, and its own words do not say why
     try:
         with progress_on_stderr(progress, run.step_count) as listener:
             run.carry_out(listener)

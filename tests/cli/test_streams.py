@@ -119,9 +119,10 @@ def test_odd_environments_change_no_word(environ):
     assert "Parts of a strategy, and how memory grows" in plain
 
 
-def test_a_folder_that_is_gone_is_told(tmp_path):
+@pytest.mark.parametrize("arguments", ["sweep --csv t.csv", "sweep --hw 8", "model net.py:Net --input 1,3,8,8"])
+def test_a_folder_that_is_gone_is_told(tmp_path, arguments):
     gone = "mkdir $GONE && cd $GONE && rmdir $GONE"
-    done = in_shell(f"{gone} && attnprof sweep --csv t.csv", GONE=str(tmp_path / "gone"), PYTHONPATH=str(ROOT))
+    done = in_shell(f"{gone} && attnprof {arguments}", GONE=str(tmp_path / "gone"), PYTHONPATH=str(ROOT))
     assert done.returncode in (1, 2)
     assert done.stderr.count("\n") == 1
 
