@@ -1,6 +1,7 @@
 """Every page at every width: names whole, figures whole, columns that leave are named, and no line too long."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -101,3 +102,14 @@ def test_letters_that_the_terminal_lacks_are_escaped_before_the_columns_are_made
     file.flush()
     lines = file.buffer.getvalue().decode("ascii").replace("|", " ").splitlines()
     assert (lines[0], lines[3:]) == ("\\xe9", ["na\\xefve  1   ", "b         2   ", "", "\\u6ce8"])
+
+
+def test_the_documentation_states_the_order():
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "output.md").read_text()
+    table = text.partition("<!-- leaving -->\n")[2].partition("\n\n")[0].splitlines()[2:]
+    stated = {line.split("|")[2].strip() for line in table}
+    grids = [one for page in every_page().values() for one in pieces_of(page) if isinstance(one, Grid)]
+    orders = {
+        tuple(column for column in sorted(grid.columns, key=lambda one: one.leaves) if column.leaves) for grid in grids
+    }
+    assert {", ".join(column.heading for column in order) for order in orders if order} == stated

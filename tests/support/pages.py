@@ -1,6 +1,8 @@
 """Every page that a command prints, on made-up results, with texts that a test chooses."""
 
 import dataclasses
+from datetime import datetime, timezone
+from pathlib import Path
 
 from attnprof.attention import BLOCKS, COMPONENTS
 from attnprof.cases.axis import Axis, Threshold
@@ -18,9 +20,11 @@ from attnprof.report.limits import limits_page
 from attnprof.report.model import model_page
 from attnprof.report.program import program_page
 from attnprof.report.recommend import recommend_page
+from attnprof.report.records import files_page
 from attnprof.report.strategies import strategies_page
 from attnprof.report.sweep import sweep_page
 from attnprof.studies.doctor import Finding
+from attnprof.studies.kept_records import KeptFile
 from attnprof.studies.model import ModelProfile
 from attnprof.studies.program import ProgramRun
 from attnprof.studies.recommend.ranking import rank
@@ -48,8 +52,13 @@ def every_page(text="what a file says"):
         "gpus": cards_page([card for card in catalogue() if card.key in ("t4", "rtx4060ti-16gb")]),
         "strategies": strategies_page(COMPONENTS),
         "blocks": blocks_page(BLOCKS),
+        "records": files_page([_file(text, measured), _file(text, (), problem=text)], text),
         "doctor": doctor_page([Finding("torch", text), Finding("limitations", text, False, text)]),
     }
+
+
+def _file(text, records, problem=""):
+    return KeptFile(Path(text), datetime(2026, 11, 24, tzinfo=timezone.utc), 10**12, tuple(records), problem, False)
 
 
 def _threshold(name, text):
