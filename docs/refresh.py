@@ -59,18 +59,18 @@ def _output(command: str, folder: Path) -> str:
 def _records(what: str) -> str:
     from rich.console import Console
 
-    from attnprof.cases.record_file import read_records
+    from attnprof.cases.record_lines import read_records
     from attnprof.report.sweep import sweep_page
 
     path, _, size = what.partition(" ")
     height, width = map(int, size.split("x"))
     records = [
         record
-        for record in read_records(ROOT / path)
+        for record in read_records(ROOT / path, "file")
         if (record.case.workload.height, record.case.workload.width) == (height, width)
     ]
     console = Console(width=80, file=StringIO(), highlight=False)
-    console.print(sweep_page(records).table())
+    console.print(sweep_page(records).table(), crop=False)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
