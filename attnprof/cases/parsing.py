@@ -43,6 +43,7 @@ _MOST_SHAPE = 32  # sizes of a tensor
 _LONGEST_SECONDS = 10**6  # 11 days; the system's calls for waiting take no more than 24
 _WIDEST_RATIO = 1000
 _MOST_DAYS = 36_500
+_LONGEST_PATH, _LONGEST_PART = 4095, 255  # bytes: PATH_MAX and NAME_MAX of Linux
 
 
 @dataclass(frozen=True)
@@ -255,11 +256,15 @@ def parse_path(value: Location, name: str) -> Path:
     """Read a path, from text or any path object.
 
     Raises:
-        AttnprofError: it is not a path, or empty.
+        AttnprofError: it is not a path, or empty, or longer than the system allows.
     """
-    if not word_of(value):
+    text = word_of(value)
+    if not text:
         raise AttnprofError(f"{name}: {shown(value)} is not a path to a file; name a file")
-    return Path(value)
+    path = Path(text)
+    if len(os.fsencode(text)) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_PART for part in path.parts):
+        raise AttnprofError(f"{name}: {shown(text)} is too long for a path; name a file")
+    return path
 
 
 def parse_words(value: Iterable[Location], name: str) -> list[str]:

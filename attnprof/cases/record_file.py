@@ -20,6 +20,7 @@ from attnprof.cases.record import Record
 from attnprof.cases.record_lines import newest, open_regular, read_lines, readable
 from attnprof.cases.state_folder import state_folder
 from attnprof.errors import AttnprofError
+from attnprof.text import shown
 
 # They say how long a result was waited for, and do not change it.
 _TIME_LIMITS = ("case_seconds", "timeout_seconds")
@@ -270,7 +271,9 @@ def _opened(path: Path, flags: int) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise AttnprofError(f"out: cannot make the folder of {str(path)!r}: {reason}; choose another --out") from None
+        raise AttnprofError(
+            f"out: cannot make the folder of {shown(str(path), 300)}: {reason}; choose another --out"
+        ) from None
     descriptor = open_regular(path, flags, "out")
     if not _locked(descriptor):
         os.close(descriptor)

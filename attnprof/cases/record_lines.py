@@ -16,6 +16,7 @@ from typing import IO
 from attnprof.cases.decoding import parse_json
 from attnprof.cases.record import Record
 from attnprof.errors import AttnprofError
+from attnprof.text import shown
 from attnprof.units import format_bytes
 
 _LINE_START = b'{"schema":'
@@ -146,7 +147,7 @@ def open_regular(path: Path, flags: int, option: str) -> int:
             raise
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise AttnprofError(f"{option}: cannot {verb} {str(path)!r}: {reason}; choose another file") from None
+        raise AttnprofError(f"{option}: cannot {verb} {shown(str(path), 300)}: {reason}; choose another file") from None
     return descriptor
 
 

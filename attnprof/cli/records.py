@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from attnprof.cases.parsing import parse_days
+from attnprof.cases.parsing import parse_days, parse_path
 from attnprof.cli.options import Csv, Force, Format, examples
 from attnprof.cli.outputs import require_apart, require_output, write_whole
 from attnprof.cli.terminal import note, write, write_text
 from attnprof.errors import AttnprofError
+from attnprof.text import shown
 
 records_app = typer.Typer(
     help="List, show, merge and remove the files of records.",
@@ -63,7 +64,7 @@ def show(
     from attnprof.report.sweep import sweep_page
     from attnprof.studies.kept_records import file_named, is_of_models, model_profiles
 
-    path = file_named(file)
+    path = file_named(str(parse_path(file, "file")))
     output = require_output(format, csv, force=force, files={"file": path})
     found = read_records(path, "file")
     if not found:
@@ -87,14 +88,15 @@ def merge(
     from attnprof.studies.kept_records import file_named, write_merged
     from attnprof.studies.kept_records import merge as merged
 
-    paths = [file_named(file) for file in files]
-    require_apart({"out": Path(out), **{f"file {number}": path for number, path in enumerate(paths, start=1)}})
+    paths = [file_named(str(parse_path(file, "file"))) for file in files]
+    target = parse_path(out, "out")
+    require_apart({"out": target, **{f"file {number}": path for number, path in enumerate(paths, start=1)}})
     found = merged(paths)
     for line in found.left_out:
         note(line)
     if not found.records:
         raise AttnprofError(f"file: {', '.join(map(str, paths))}: there are no records; name other files")
-    write_merged(found, Path(out))
+    write_merged(found, target)
     note(f"records: {out} ({len(found.records)} cases)")
 
 
@@ -137,6 +139,7 @@ def _folder(folder: str | None) -> Path:
 
     if folder is None:
         return state_folder()
-    if not Path(folder).is_dir():
-        raise AttnprofError(f"records: {folder} is not a folder; name a folder of record files")
-    return Path(folder)
+    place = parse_path(folder, "folder")
+    if not place.is_dir():
+        raise AttnprofError(f"folder: {shown(folder, 300)} is not a folder; name a folder of record files")
+    return place

@@ -109,6 +109,8 @@ def test_what_is_welcome():
         ("seed", "9" * 26, "seed: '99999999999999999999999999' is not a whole number of 64 bits; write one"),
         ("device", "foo", "device: 'foo' is not a device; write auto, cpu, cuda or cuda:1"),
         ("gpu", ",".join(f"t4,memory={n}GB" for n in range(1, 99)), "gpu: 98 cards are named; name at most 64"),
+        ("out", "a" * 256, "is too long for a path; name a file"),
+        ("out", "a/" * 3000, "is too long for a path; name a file"),
         ("out", "\ud800", r"out: '\ud800' is not a path to a file; name a file"),
         ("strategy", "x" * 3000 + ",,", "has an empty entry"),
     ],

@@ -133,7 +133,7 @@ def test_a_file_that_is_being_written_stays(state):
     ("arguments", "words"),
     [
         (["show", "nothing.jsonl"], "file: cannot read 'nothing.jsonl'"),
-        (["list", "/nowhere"], "/nowhere is not a folder"),
+        (["list", "/nowhere"], "folder: '/nowhere' is not a folder"),
         (["merge", "nothing.jsonl", "--out", "x.jsonl"], "merge: cannot read 'nothing.jsonl'"),
     ],
 )
