@@ -24,6 +24,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A record of the largest model known takes 200 KiB, and a sweep of a day some MiB.
 _LONGEST_LINE_BYTES = 2**24
 _LARGEST_FILE_BYTES = 2**28
+_MOST_LINES = 2**20
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -117,6 +118,11 @@ def read_lines(stream: IO[bytes], path: Path, option: str) -> Iterator[Line]:
         number = start = 0
         while data := stream.readline(_LONGEST_LINE_BYTES):
             number += 1
+            if number > _MOST_LINES:
+                raise AttnprofError(
+                    f"{option}: {path} has more than {_MOST_LINES:,} lines, more than any file of records; choose "
+                    f"another file"
+                )
             yield _line(data, number, start)
             start += len(data)
     except OSError as error:

@@ -280,6 +280,13 @@ def test_a_file_without_end_is_refused_by_its_size(tmp_path):
         read_records(path)
 
 
+def test_lines_without_end_are_refused_by_their_number(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"\n" * (2**20 + 1))
+    with pytest.raises(AttnprofError, match=r"r.jsonl has more than 1,048,576 lines"):
+        read_records(path)
+
+
 def test_a_line_without_end_is_not_read_into_memory(tmp_path):
     path = tmp_path / "r.jsonl"
     with path.open("wb") as stream:

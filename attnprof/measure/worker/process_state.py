@@ -8,6 +8,7 @@ threads, the process is replaced.
 from __future__ import annotations
 
 import builtins
+import inspect
 import os
 import signal
 import sys
@@ -22,8 +23,8 @@ from torch import nn
 
 # Values of these types come and go in modules as they are used: counters, caches, flags.
 _PLAIN = (int, float, str, bytes, bool, type(None), list, dict, set, tuple)
-# torch replaces these itself when it is used (torch/_dynamo/__init__.py).
-_REPLACED_BY_TORCH = {("module torch", "manual_seed")}
+# torch wraps this itself as soon as it compiles (torch/_dynamo/__init__.py).
+_WRAPPED_BY_TORCH = ("module torch", "manual_seed")
 
 
 def _folder() -> str:
@@ -42,6 +43,24 @@ def _put_back_environment(environ: Mapping[str, str]) -> None:
     for name in os.environ.keys() - environ.keys():
         del os.environ[name]
     os.environ.update(environ)
+
+
+def _limits() -> dict[int, tuple[int, int]]:
+    """Return the limits of the process by their number: open files, memory and so on (getrlimit(2))."""
+    if sys.platform == "win32":
+        return {}
+    import resource
+
+    numbers = [number for name, number in vars(resource).items() if name.startswith("RLIMIT_")]
+    return {number: resource.getrlimit(number) for number in numbers}
+
+
+def _put_back_limits(limits: Mapping[int, tuple[int, int]]) -> None:
+    import resource
+
+    for number, limit in limits.items():
+        if resource.getrlimit(number) != limit:
+            resource.setrlimit(number, limit)
 
 
 def _handlers() -> dict[int, Any]:
@@ -69,6 +88,7 @@ def _attribute(holder: Any, name: str) -> _Setting:
 _SETTINGS: Mapping[str, _Setting] = {
     "folder": _Setting(_folder, _put_back_folder),
     "environment": _Setting(lambda: dict(os.environ), _put_back_environment),
+    "limits": _Setting(_limits, _put_back_limits),
     "recursion limit": _Setting(sys.getrecursionlimit, sys.setrecursionlimit),
     "stdin": _attribute(sys, "stdin"),
     "stdout": _attribute(sys, "stdout"),
@@ -104,15 +124,19 @@ class ProcessState:
         they can hide inherited ones.
         """
         for name, before in self._settings.items():
-            with suppress(Exception):  # the reader itself was replaced, which is found below
+            try:
                 if _SETTINGS[name].read() != before:
                     _SETTINGS[name].put_back(before)
+                if _SETTINGS[name].read() != before:
+                    return name
+            except Exception:  # it is not allowed, or the function that does it was replaced
+                return name
         now = _held()
         for name, then in self._held.items():
             found = now.get(name)
             if found is None or (name.startswith("class ") and found.keys() - then.keys()):
                 return name
-            if any(found.get(key) != value and (name, key) not in _REPLACED_BY_TORCH for key, value in then.items()):
+            if any(found.get(key) != value for key, value in then.items()):
                 return name
         return ""
 
@@ -126,6 +150,9 @@ def _held() -> dict[str, dict[str, int]]:
         held[name] = {
             key: id(value) for key, value in tuple(vars(holder).items()) if every or type(value) not in _PLAIN
         }
+    module, key = _WRAPPED_BY_TORCH
+    if key in held[module]:
+        held[module][key] = id(inspect.unwrap(getattr(torch, key)))
     return held
 
 
