@@ -75,7 +75,7 @@ def progress_on_stderr(progress: Callable[[Console, Progress, int], P], total_co
     Yields:
         The listener of the study.
     """
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     wide: list[ProgressColumn] = [BarColumn(bar_width=12)] if console.width >= _WIDE else []
     elapsed: list[ProgressColumn] = [TimeElapsedColumn()] if console.width >= _WIDE else []
     bar = Progress(
@@ -134,7 +134,9 @@ class CaseProgress(StudyProgress):
             seconds = sum(estimates.values())
             self._total_seconds += seconds
             kept = f", {done} of them known before" if done else ""
-            self.tell(_on(card, f"{len(estimates) + done} cases{kept}; about {format_duration(seconds)}"))
+            count = len(estimates) + done
+            cases = "1 case" if count == 1 else f"{count} cases"
+            self.tell(_on(card, f"{cases}{kept}; about {format_duration(seconds)}"))
             self._bar.update(self._task, total=max(self._total_seconds, 1e-9), count=self._count())
 
     def started(self, case: Case, card: str | None) -> None:

@@ -115,9 +115,15 @@ def make_plan(
     }
     for workload in workloads:
         if not workload.is_representable:
+            given = {
+                "hw": max(workload.height, workload.width),
+                "batch": workload.batch,
+                "channels": workload.channels,
+            }
+            largest = max(given, key=given.__getitem__)
             raise AttnprofError(
-                f"hw: {workload.height}x{workload.width} with batch {workload.batch} and channels {workload.channels} "
-                f"makes tensors that PyTorch cannot describe; choose smaller values"
+                f"{largest}: {given[largest]} in {workload} makes tensors that PyTorch cannot describe; choose a "
+                f"smaller one"
             )
     ordered = sorted(workloads, key=lambda w: (w.flops, w.block, w.mode, w.dtype, w.batch, w.channels, w.height))
     return Plan(tuple(Case(workload, spelling) for workload in ordered for spelling in spellings))

@@ -116,8 +116,20 @@ def numbered(message: M, number: int) -> M:
 
 
 def to_line(message: Request | Message) -> bytes:
-    """Return a message as a line, its end included."""
-    return msgspec.json.encode(message) + b"\n"
+    """Return a message as a line, its end included. What is no Unicode in its texts is escaped."""
+    try:
+        return msgspec.json.encode(message) + b"\n"
+    except UnicodeEncodeError:  # the error or a name of a user's model can contain lone surrogates
+        return msgspec.json.encode(_as_unicode(msgspec.to_builtins(message))) + b"\n"
+
+
+def _as_unicode(value: Any) -> Any:
+    r"""Return a JSON value with an escape, such as `\udcff`, in place of every surrogate."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_as_unicode(name): _as_unicode(one) for name, one in value.items()}
+    return [_as_unicode(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def request_from_line(line: bytes) -> Request:

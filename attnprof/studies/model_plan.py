@@ -85,6 +85,10 @@ def _digest(target: str) -> str:
             f"model: give the place of the model as text, PATH.py:NAME or package.module:NAME, and not a "
             f"{type(target).__name__}: it is made anew in a process of its own for each case"
         )
+    try:
+        target.encode()
+    except UnicodeEncodeError:
+        raise AttnprofError(f"model: {shown(target)} has bytes that are not text; rename the file") from None
     place, colon, name = target.rpartition(":")
     if not (place and colon and name):
         raise AttnprofError(f"model: {shown(target)} names no model; write PATH.py:NAME or package.module:NAME")

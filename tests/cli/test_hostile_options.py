@@ -93,6 +93,7 @@ def test_no_command_line_is_too_strange(words):
         (["sweep", "--hw", ",".join(map(str, range(1, 5001))), "--batch", "1,2,3"], "hw: 5000 hw x 3 batch x 8 "),
         (["sweep", "--strategy", "online:" + "9" * 19], "is not a size; write 'online' or online:"),
         (["recommend", "--margin", "9" * 400], "margin: '999"),
+        (["model", "\udcff.py:B", "--input", "1,3"], r"model: '\udcff.py:B' has bytes that are not text; rename"),
         (["model", "a.py:B", "--input", ",".join(["9" * 18] * 4)], "is too large for a tensor"),
         (["model", "a.py:B", "--input", ",".join(["1"] * 100)], "is too large for a tensor"),
     ],
@@ -106,7 +107,7 @@ def test_what_is_told_and_what_to_do(arguments, message):
 @pytest.mark.parametrize(
     "sizes",
     [
-        {"hw": "99999999999", "batch": "99999999999", "channels": "99999999992"},
+        {"hw": "9999999999", "batch": "99999999999", "channels": "8"},
         {"hw": "999999999999999999"},
         {"channels": "8000000000"},
         {"batch": "999999999999999999"},
@@ -115,7 +116,8 @@ def test_what_is_told_and_what_to_do(arguments, message):
 def test_tensors_that_pytorch_cannot_describe_are_refused(sizes):
     done = attnprof_here("sweep", *(word for name, value in sizes.items() for word in (f"--{name}", value)))
     assert is_one_line(done)
-    assert "makes tensors that PyTorch cannot describe; choose smaller values" in done.stderr
+    assert "makes tensors that PyTorch cannot describe; choose a smaller one" in done.stderr
+    assert done.stderr.startswith(f"attnprof: {max(sizes, key=lambda name: int(sizes[name]))}: ")
 
 
 def test_bytes_that_are_no_text_are_shown():
