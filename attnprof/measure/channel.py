@@ -32,7 +32,15 @@ _KEPT_BYTES = 2**16  # of the end of what the process writes: its last line, or 
 
 
 class TimedOutError(Exception):
-    """The answer did not come in time; the process has been killed."""
+    """The answer did not come in time; the process has been killed.
+
+    Args:
+        output: the end of what it wrote.
+    """
+
+    def __init__(self, output: str) -> None:
+        super().__init__()
+        self.output = output
 
 
 class ShortOfMemoryError(Exception):
@@ -135,8 +143,8 @@ class WorkerProcess:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 self.kill()
-                raise TimedOutError
-            if self._guard.is_short():
+                raise TimedOutError(self._output.decode("utf-8", "replace"))
+            if self._guard.is_due() and self._guard.is_short():
                 self.kill()
                 raise ShortOfMemoryError
             self._wait(min(remaining, _POLL_SECONDS))

@@ -31,6 +31,11 @@ class DiedError(Exception):
         self.began = began
 
     @property
+    def killed(self) -> bool:
+        """Whether a signal ended it."""
+        return self._exit_code < 0
+
+    @property
     def start_reason(self) -> str:
         """One line on a process that had no case."""
         return self._broken or self._with_last_words(self._how)

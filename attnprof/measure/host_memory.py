@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ from attnprof.measure.cgroups import memory_cgroups
 _SPARE_SHARE = 0.9  # of what is available; the rest stays for everybody else
 _NOTABLE_SHARE = 0.05  # of the total, from which a process is worth naming
 _GUARDED_SHARE = 0.4  # of what stays for everybody else, below which a case is ended
+_LOOK_SECONDS = 0.05
 _STACK_BYTES = 8 * 2**20  # of a thread at most, pthread_attr_setstacksize(3)
 _SLACK_BYTES = 256 * 2**20  # library buffers and heap fragments beside torch's requests
 
@@ -52,9 +54,15 @@ class HostGuard:
     def __init__(self) -> None:
         # The spare share leaves more than twice this.
         self._least_bytes = int(host_available_bytes() * (1 - _SPARE_SHARE) * _GUARDED_SHARE)
+        self._looked_seconds = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Return whether it is time for another look, which takes a moment."""
+        return time.monotonic() - self._looked_seconds > _LOOK_SECONDS
 
     def is_short(self) -> bool:
         """Return whether so little memory is left that the host is in danger."""
+        self._looked_seconds = time.monotonic()
         return host_available_bytes() < self._least_bytes
 
 

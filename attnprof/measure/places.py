@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from attnprof.import_path import find_module
 
-# A frame in what `faulthandler` writes when a signal ends Python.
-_FAULT = "Fatal Python error: "
+# The beginning of what `faulthandler` writes when a signal ends Python or time is up, and a frame in it.
+_FAULT = re.compile(r"^(Fatal Python error: |Timeout \()", re.MULTILINE)
 _FAULT_FRAME = re.compile(r'^  File "(.+)", line ([0-9]+) in (.+)$', re.MULTILINE)
 
 
@@ -51,19 +51,20 @@ def users_line(lines: Sequence[Line], target: str) -> Line | None:
 
 
 def fault_lines(output: str) -> list[Line]:
-    """Return the lines that ran when a signal ended the process, the outermost first.
+    """Return the lines that ran when a signal ended the process or time was up, the outermost first.
 
     Args:
         output: the end of what the process wrote, with the dump of `faulthandler`.
     """
-    dump = output.rpartition(_FAULT)[2] if _FAULT in output else ""
+    dump = output[len(without_fault(output)) :]
     found = [Line(file, int(number), function) for file, number, function in _FAULT_FRAME.findall(dump)]
     return found[::-1]
 
 
 def without_fault(output: str) -> str:
-    """Return what a process wrote before the dump of `faulthandler`."""
-    return output.rpartition(_FAULT)[0] if _FAULT in output else output
+    """Return what a process wrote before the last dump of `faulthandler`."""
+    starts = [match.start() for match in _FAULT.finditer(output)]
+    return output[: starts[-1]] if starts else output
 
 
 def shown_path(file: str) -> str:

@@ -31,6 +31,7 @@ from attnprof.measure.messages import (
     StateAnswer,
     StateRequest,
 )
+from attnprof.measure.places import fault_lines, users_line
 from attnprof.measure.startup import worker_command
 from attnprof.units import format_bytes
 
@@ -105,6 +106,25 @@ class Runner:
         Raises:
             WorkerError: there is no such device, or torch cannot be imported.
         """
+        try:
+            answer = self._started()
+        except DiedError as died:
+            if not died.killed:
+                raise _not_started(died.start_reason + _limit_hint()) from None
+            try:
+                answer = self._started()  # once more: something outside has killed it
+            except DiedError as again:
+                raise _not_started(again.start_reason + _limit_hint()) from None
+        opened = _expected(answer, DeviceAnswer)
+        self._environment, self.source = opened.environment, opened.source
+
+    def _started(self) -> Answer:
+        """Start the process and return its answer to the request to open the device.
+
+        Raises:
+            DiedError: it ended before.
+            WorkerError: it cannot be started.
+        """
         self._drop()
         self._raise_if_stopped()
         try:
@@ -114,15 +134,14 @@ class Runner:
         self._raise_if_stopped()
         try:
             process.receive(_START_SECONDS)
-            answer = process.ask(OpenRequest(self._settings.device), _START_SECONDS)
+            return process.ask(OpenRequest(self._settings.device), _START_SECONDS)
         except TimedOutError:
-            raise WorkerError(f"the measuring process did not start within {_START_SECONDS:.0f} s") from None
+            raise _not_started(f"no answer within {_START_SECONDS:.0f} s") from None
         except ShortOfMemoryError:
-            raise WorkerError(f"the measuring process did not start: {_SHORT}") from None
-        except DiedError as died:
-            raise WorkerError(f"the measuring process did not start: {died.start_reason}{_limit_hint()}") from None
-        opened = _expected(answer, DeviceAnswer)
-        self._environment, self.source = opened.environment, opened.source
+            raise _not_started(_SHORT) from None
+        except DiedError:
+            self._raise_if_stopped()
+            raise
 
     def matmul_flops_per_second(self, dtype: str) -> float:
         """Return the device's rate of a large matrix product, measured once.
@@ -160,12 +179,15 @@ class Runner:
             WorkerError: the process cannot be started any more.
         """
         settings = settings or self._settings
+        target = case.workload.target if isinstance(case.workload, ModelWorkload) else ""
         request = CaseRequest(case.to_json(), settings)
         try:
             answer = _expected(self._asked(request, settings.timeout_seconds, enter), CaseAnswer)
-        except TimedOutError:
+        except TimedOutError as error:
             self._drop()
-            return Result(Outcome.TIMED_OUT, f"no end after {settings.timeout_seconds:g} s (--timeout)", Measurement())
+            line = users_line(fault_lines(error.output), target) if target else None
+            reason = f"no end after {settings.timeout_seconds:g} s (--timeout)" + (f": {line}" if line else "")
+            return Result(Outcome.TIMED_OUT, reason, Measurement())
         except ShortOfMemoryError:
             self._drop()
             return Result(Outcome.OUT_OF_MEMORY, _SHORT, Measurement())
@@ -173,7 +195,6 @@ class Runner:
             self._raise_if_stopped()
             if self._process is not None and not self._process.alive:
                 self._drop()
-            target = case.workload.target if isinstance(case.workload, ModelWorkload) else ""
             return Result(Outcome.CRASHED, died.reason(target), Measurement())
         if answer.retires:
             self._drop()
@@ -229,6 +250,10 @@ def _expected(answer: Answer, kind: type[A]) -> A:
         return answer
     reason = answer.reason if isinstance(answer, RefusalAnswer) else f"it answered {type(answer).__name__}"
     raise WorkerError(reason)
+
+
+def _not_started(reason: str) -> WorkerError:
+    return WorkerError(f"the measuring process did not start: {reason}")
 
 
 def _limit_hint() -> str:

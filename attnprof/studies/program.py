@@ -8,9 +8,12 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import psutil
 
 from attnprof.cases.cards import Card
 from attnprof.emulation import emulation_environment
@@ -21,6 +24,7 @@ from attnprof.errors import AttnprofError
 from attnprof.text import shown
 
 _SITE = Path(__file__).parents[1] / "emulation" / "watch" / "site"
+_PREFIX = "attnprof-run-"  # of the names of folders for reports, before the process id
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 _POLL_SECONDS = 0.1
 _FROM_THE_KERNEL = 0x80  # SI_KERNEL, asm-generic/siginfo.h
@@ -95,11 +99,21 @@ def signal_name(number: int) -> str:
 def _folder() -> tempfile.TemporaryDirectory[str]:
     """Return a new folder for the reports of the program's processes, which the program may remove."""
     try:
-        return tempfile.TemporaryDirectory(prefix="attnprof-run-", ignore_cleanup_errors=True)
+        _remove_folders_of_the_dead()
+        return tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
     except OSError as error:
         raise AttnprofError(
             f"cannot make a folder for the program's report: {error.strerror}; set TMPDIR to a folder that is writable"
         ) from None
+
+
+def _remove_folders_of_the_dead() -> None:
+    """Remove the folders that killed commands of this user have left."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        with suppress(OSError, ValueError, OverflowError):
+            if folder.lstat().st_uid == os.geteuid() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(folder)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

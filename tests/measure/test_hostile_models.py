@@ -96,6 +96,12 @@ def test_memory_that_is_not_torchs_is_limited_too(cpu, name):
     assert result.reason.startswith("limit ")
 
 
+def test_the_line_that_hangs_is_told(cpu):
+    result = cpu.measure(case("Hangs"), settings=Settings(device="cpu", timeout_seconds=2))
+    assert result.outcome is Outcome.TIMED_OUT
+    assert re.fullmatch(r"no end after 2 s \(--timeout\): .*, line [0-9]+, in harm: time\.sleep\(600\)", result.reason)
+
+
 def test_nothing_that_a_model_forked_is_left(cpu, plain):
     peak(cpu, "LeavesAProcess")
     peak(cpu, "Forks")
@@ -120,6 +126,8 @@ def test_on_an_emulated_card_which_measures_in_place(on_card):
             assert (peak(runner, name), peak(runner, name, "chunked")) == plain
         for name in ("LeavesPython", "Exits7"):
             assert_told(runner, name)
+        assert peak(runner, "LeavesTraces") == plain[0]
+        time.sleep(1)
         assert peak(runner, "Net", "chunked") == plain[1]
 
 

@@ -1,7 +1,10 @@
 """The runner against workers that misbehave. No torch, no clocks but for the time-out itself."""
 
+import errno
 import os
+import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -160,6 +163,39 @@ def test_a_worker_that_cannot_start_is_one_line():
     broken = Runner(Settings(), command=(sys.executable, "-c", "raise SystemExit('no torch here')"))
     with broken, pytest.raises(WorkerError, match="did not start: exit code 1: no torch here"):
         broken.open()
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(tmp_path):
+    flag = tmp_path / "killed"
+    killed = f"""
+import os, signal
+if not os.path.exists({str(flag)!r}):
+    open({str(flag)!r}, "w").close()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    program = killed + PREAMBLE + "    answer()"
+    with Runner(Settings(), command=(sys.executable, "-c", program)) as one:
+        assert one.measure(case()).outcome is Outcome.COMPLETED
+    always = Runner(Settings(), command=(sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"))
+    with always, pytest.raises(WorkerError, match=r"did not start: signal SIGTERM$"):
+        always.open()
+
+
+@pytest.mark.parametrize("call", ["pipe", "memfd_create", "fork"])
+def test_what_the_system_refuses_is_one_line(monkeypatch, call):
+    def refused(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    if call == "fork":
+        monkeypatch.setattr(subprocess, "Popen", refused)
+    else:
+        monkeypatch.setattr(os, call, refused)
+        monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers
+    one = Runner(Settings())
+    with one, pytest.raises(WorkerError, match="the measuring process cannot be started: Too many open files"):
+        one.open()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
 def test_a_device_that_is_not_here_is_one_line():

@@ -1,6 +1,7 @@
 """`attnprof run` around programs that end badly, or spoil the folder of their reports."""
 
 import json
+import os
 
 import pytest
 
@@ -81,6 +82,17 @@ def test_the_report_before_one_that_was_cut_short_counts(tmp_path):
     (tmp_path / "1.json.part").write_text('{"pid"')
     found, notes = collect_findings(tmp_path)
     assert ([one.pid for one in found], notes) == ([1], ())
+
+
+def test_what_a_killed_command_left_is_removed(run, tmp_path):
+    for name in (f"attnprof-run-{2**22 + 1}-abc", "attnprof-run-x-1"):
+        (tmp_path / name).mkdir()
+    mine = tmp_path / f"attnprof-run-{os.getpid()}-abc"
+    mine.mkdir()
+    run("exit 0")
+    assert sorted(path.name for path in tmp_path.glob("attnprof-run-*")) == [mine.name, "attnprof-run-x-1"]
+    mine.rmdir()
+    (tmp_path / "attnprof-run-x-1").rmdir()
 
 
 def test_no_temporary_folder_is_one_line(run, monkeypatch, tmp_path):

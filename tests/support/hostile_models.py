@@ -131,6 +131,17 @@ class Asks(Net):
         input("continue? ")
 
 
+class Hangs(Net):
+    def harm(self):
+        time.sleep(600)
+
+
+class LeavesTraces(Net):
+    def harm(self):
+        os.chdir("/")
+        signal.alarm(1)
+
+
 class TakesNumpysMemory(Net):
     def harm(self):
         self.held = np.ones(2**42, np.int8)

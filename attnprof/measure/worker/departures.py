@@ -1,14 +1,16 @@
-"""Noting the line from which the user's code ends the measuring process, before it does."""
+"""Noting the line from which the user's code ends the measuring process or hangs."""
 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -23,6 +25,8 @@ _ENDING: tuple[tuple[ModuleType, str], ...] = (
 )
 
 
+_NOTED_SHARE = 0.9  # of the time that a case has, after which the lines that run are noted
+_SHORTEST_SECONDS = 0.5
 _exit_handlers: list[Any] = []  # kept alive for the C library
 
 
@@ -45,6 +49,28 @@ def departures_noted(place: Slot, target: str, *, forked: bool) -> Iterator[None
     finally:
         for module, name, function in plain:
             setattr(module, name, function)
+
+
+@contextmanager
+def hang_noted(timeout_seconds: float) -> Iterator[None]:
+    """Write the lines that run to stderr shortly before the time is up (`measure.places` reads them)."""
+    if timeout_seconds < _SHORTEST_SECONDS:
+        yield
+        return
+    faulthandler.dump_traceback_later(_NOTED_SHARE * timeout_seconds, file=_stderr())
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@cache
+def _stderr() -> int:
+    """Return a copy of stderr, which the code under test may close."""
+    try:
+        return os.dup(2)
+    except OSError:
+        return 2
 
 
 def _noting(function: Callable[..., Any], place: Slot, target: str) -> Callable[..., Any]:

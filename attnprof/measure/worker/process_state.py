@@ -23,6 +23,7 @@ from torch import nn
 
 # Values of these types come and go in modules as they are used: counters, caches, flags.
 _PLAIN = (int, float, str, bytes, bool, type(None), list, dict, set, tuple)
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 # torch wraps this itself as soon as it compiles (torch/_dynamo/__init__.py).
 _WRAPPED_BY_TORCH = ("module torch", "manual_seed")
 
@@ -74,6 +75,17 @@ def _put_back_handlers(handlers: Mapping[int, Any]) -> None:
                 signal.signal(number, handler)
 
 
+def _running_timers() -> tuple[int, ...]:
+    """Return the timers that will send a signal (setitimer(2)); `signal.alarm` sets the first."""
+    return tuple(timer for timer in _TIMERS if signal.getitimer(timer)[0])
+
+
+def _stop_timers(before: tuple[int, ...]) -> None:
+    for timer in _TIMERS:
+        if timer not in before:
+            signal.setitimer(timer, 0)
+
+
 class _Setting(NamedTuple):
     """A part of the process's state that can be put back."""
 
@@ -95,6 +107,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     "stderr": _attribute(sys, "stderr"),
     "excepthook": _attribute(sys, "excepthook"),
     "trace": _Setting(sys.gettrace, sys.settrace),
+    "timers": _Setting(_running_timers, _stop_timers),
     "signals": _Setting(_handlers, _put_back_handlers),
     "default dtype": _Setting(torch.get_default_dtype, torch.set_default_dtype),
     "gradients": _Setting(torch.is_grad_enabled, torch.set_grad_enabled),

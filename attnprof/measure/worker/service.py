@@ -27,7 +27,7 @@ from attnprof.measure.messages import (
 )
 from attnprof.measure.worker.case import measure
 from attnprof.measure.worker.connection import Connection
-from attnprof.measure.worker.departures import departures_noted
+from attnprof.measure.worker.departures import departures_noted, hang_noted
 from attnprof.measure.worker.devices.base import Device, DeviceError
 from attnprof.measure.worker.devices.select import open_device
 from attnprof.measure.worker.passes.flops import matmul_flops_per_second
@@ -102,7 +102,10 @@ class Service:
         if not isinstance(case.workload, ModelWorkload):
             return CaseAnswer(measure(case, request.settings, device, enter))
         before = None if device.forks else ProcessState()
-        with departures_noted(self._connection.place, case.workload.target, forked=device.forks):
+        with (
+            departures_noted(self._connection.place, case.workload.target, forked=device.forks),
+            hang_noted(request.settings.timeout_seconds),
+        ):
             result = measure(case, request.settings, device, enter)
         return CaseAnswer(result, retires=before is not None and bool(before.put_back()))
 
