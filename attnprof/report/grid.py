@@ -8,14 +8,12 @@ a line says which have left.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from attnprof.report.folding import folded, longest_word
@@ -99,7 +97,7 @@ class _Fitted:
         for count, places in enumerate(layout.side_by_side(kept, options.max_width)):
             if count:
                 yield Text()
-            yield layout.table(places, options.max_width)
+            yield from layout.lines(places, options.max_width, "-" if options.ascii_only else "─")
         left = [column.heading for place, column in enumerate(self.grid.columns) if place not in kept]
         if left:
             note = f"Left out: {', '.join(left)}. Use a terminal {layout.least_width} columns wide, or --format csv."
@@ -159,31 +157,43 @@ class _Layout:
             places.append(place)
         yield places
 
-    def table(self, places: Sequence[int], width: int) -> Table:
-        """Return rich's table of these columns, as narrow as its cells allow."""
-        headed = self.grid.headed
-        table = Table(
-            box=box.SIMPLE_HEAD if headed else None,
-            show_header=headed,
-            show_edge=False,
-            pad_edge=False,
-            padding=(0, _GAP - 1 if headed else _GAP, 0, 0),
-        )
+    def lines(self, places: Sequence[int], width: int, rule: str) -> Iterator[Text]:
+        """Yield the lines of a table of these columns, as narrow as its cells allow.
+
+        Args:
+            places: of the columns.
+            width: of the terminal.
+            rule: the character of the line under the headings.
+        """
         widths = dict(zip(places, self._widths(places, width), strict=True))
-        headings = {place: folded(self._headings[place], wide) for place, wide in widths.items()}
-        height = max(map(len, headings.values()))
-        for place, lines in headings.items():
-            justify: JustifyMethod = "right" if self.grid.columns[place].right else "left"
-            heading = Text("\n".join(["" for _ in range(height - len(lines))] + lines))
-            table.add_column(heading, justify=justify, no_wrap=True, width=widths[place])
+        if self.grid.headed:
+            headings = {place: folded(self._headings[place], wide) for place, wide in widths.items()}
+            height = max(map(len, headings.values()))
+            raised = {place: [""] * (height - len(lines)) + lines for place, lines in headings.items()}
+            yield from self._line_texts(raised, widths, dict.fromkeys(places, "bold"))
+            yield Text(rule * _total(list(widths.values())), no_wrap=True)
         for row, cells in zip(self.grid.rows, self._rows, strict=True):
-            texts = []
+            shown = {}
             for place, wide in widths.items():
                 folds = self.grid.columns[place].folds
-                lines = [one for line in cells[place] for one in (folded(line, wide) if folds else [line])]
-                texts.append(Text("\n".join(lines), style="bold green" if place in row.best else ""))
-            table.add_row(*texts, style="red" if row.failed else None)
-        return table
+                shown[place] = [one for line in cells[place] for one in (folded(line, wide) if folds else [line])]
+            plain = "red" if row.failed else ""
+            styles = {place: "bold green" if place in row.best else plain for place in places}
+            yield from self._line_texts(shown, widths, styles)
+
+    def _line_texts(
+        self, cells: Mapping[int, list[str]], widths: Mapping[int, int], styles: Mapping[int, str]
+    ) -> Iterator[Text]:
+        """Yield the lines of a row whose cells have several lines each, from the first on."""
+        for number in range(max(map(len, cells.values()))):
+            text = Text(no_wrap=True, overflow="ignore")
+            for place, lines in cells.items():
+                line = lines[number] if number < len(lines) else ""
+                space = " " * (widths[place] - cell_len(line))
+                padded = space + line if self.grid.columns[place].right else line + space
+                text.append(padded, styles[place]).append(" " * _GAP)
+            text.rstrip()
+            yield text
 
     def _widths(self, places: Sequence[int], width: int) -> list[int]:
         """Return the widths of columns side by side: what is left over goes to the narrowest that want more."""
