@@ -25,7 +25,7 @@ def pieces_of(page):
 
 def is_whole(name, lines):
     """Return whether a name stands at the beginning of lines, perhaps folded at a joint."""
-    for width in range(1, cell_len(name) + 1):
+    for width in range(1, max(1, cell_len(name)) + 1):
         parts = folded(name, width)
         for start in range(len(lines) - len(parts) + 1):
             shown = zip(lines[start:], parts, strict=False)
