@@ -28,6 +28,7 @@ from attnprof.measure.messages import (
 
 _POLL_SECONDS = 0.1
 _CHUNK_BYTES = 2**16
+_LAST_STANDARD = 2  # stderr
 _KEPT_BYTES = 2**16  # of the end of what the process writes: its last line, or a dump, may explain a death
 
 
@@ -73,8 +74,7 @@ class WorkerProcess:
         requests, self._requests = self._pipe()
         self._bell, bell = self._pipe()
         self._chatter, chatter = self._pipe()
-        mailbox = mailbox_file()
-        self._open.add(mailbox)
+        mailbox = self._kept(mailbox_file())
         self._mailbox = Mailbox(mailbox)
         channel = {
             "descriptors": {"requests": requests, "bell": bell, "mailbox": mailbox},
@@ -169,9 +169,16 @@ class WorkerProcess:
             self._mailbox.close()
 
     def _pipe(self) -> tuple[int, int]:
-        both = os.pipe()
-        self._open.update(both)
-        return both
+        reader, writer = os.pipe()
+        return self._kept(reader), self._kept(writer)
+
+    def _kept(self, descriptor: int) -> int:
+        """Return a descriptor that `_close` will close, above those of the standard streams, which may be closed."""
+        while descriptor <= _LAST_STANDARD:
+            self._open.add(descriptor)
+            descriptor = os.dup(descriptor)
+        self._open.add(descriptor)
+        return descriptor
 
     def _close(self, *descriptors: int) -> None:
         """Close descriptors, all if none is named."""

@@ -40,9 +40,12 @@ def spare_bytes() -> int:
     return int(available_bytes() * _SPARE_SHARE)
 
 
-def address_limit_bytes() -> int | None:
-    """Return the limit on this process's addresses that `ulimit -v` has set; None for none."""
-    return _limit("RLIMIT_AS") if sys.platform == "linux" else None
+def memory_limits() -> dict[str, int]:
+    """Return the limits that the user has set on a process's memory, in bytes, by the option of `ulimit`."""
+    if sys.platform != "linux":
+        return {}
+    limits = {"-v": _limit("RLIMIT_AS"), "-d": _limit("RLIMIT_DATA")}
+    return {option: limit for option, limit in limits.items() if limit is not None}
 
 
 class HostGuard:

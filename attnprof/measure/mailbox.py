@@ -6,7 +6,6 @@ None of that changes this memory, so an answer that is found here is the worker'
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import struct
@@ -18,7 +17,7 @@ from attnprof.measure.nameless import nameless_file
 _LENGTH = struct.Struct("<Q")
 _ANSWER_BYTES = 32 * 2**20  # pages that nobody writes to take no memory
 _TEXT_BYTES = 4096
-_FUTURE_WRITE = 0x10  # F_SEAL_FUTURE_WRITE, linux/fcntl.h
+_SHRINK, _GROW, _FUTURE_WRITE = 0x2, 0x4, 0x10  # F_SEAL_..., linux/fcntl.h
 
 
 class Slot:
@@ -98,15 +97,13 @@ def mailbox_file() -> int:
     except OSError:
         os.close(descriptor)
         raise
-    if sys.platform == "linux":
-        _seal(descriptor, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    _seal(descriptor, _SHRINK | _GROW)
     return descriptor
 
 
 def close_to_writes(descriptor: int) -> None:
     """Refuse every later write and mapping, where Linux can; both sides have mapped the file by then."""
-    if sys.platform == "linux":
-        _seal(descriptor, _FUTURE_WRITE)
+    _seal(descriptor, _FUTURE_WRITE)
 
 
 def draft() -> Slot:
@@ -115,5 +112,9 @@ def draft() -> Slot:
 
 
 def _seal(descriptor: int, seals: int) -> None:
+    if sys.platform != "linux":
+        return
+    import fcntl
+
     with suppress(OSError):  # not a memory file, or a kernel that does not know the seal
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)

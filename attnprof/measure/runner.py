@@ -5,6 +5,7 @@ Needs no torch.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from attnprof.cases.workload import ModelWorkload
 from attnprof.errors import WorkerError
 from attnprof.measure.channel import ShortOfMemoryError, TimedOutError, WorkerProcess
 from attnprof.measure.deaths import DiedError
-from attnprof.measure.host_memory import address_limit_bytes
+from attnprof.measure.host_memory import memory_limits
 from attnprof.measure.messages import (
     Answer,
     CaseAnswer,
@@ -40,6 +41,9 @@ S = TypeVar("S", StateAnswer, RateAnswer)
 
 _START_SECONDS = 120.0  # importing torch from a cold network disk takes a while
 _SHORT = "ended before this machine ran out of memory: end other programs, or ask for less with --budget"
+
+# The option of `ulimit` whose limit the system names by this error.
+_ULIMITS = {errno.EFBIG: "-f", errno.EMFILE: "-n", errno.EAGAIN: "-u", errno.ENOMEM: "-v"}
 
 
 class Runner:
@@ -130,7 +134,9 @@ class Runner:
         try:
             process = self._process = WorkerProcess(self._command, self._environ)
         except OSError as error:
-            raise WorkerError(f"the measuring process cannot be started: {error.strerror}") from None
+            option = _ULIMITS.get(error.errno or 0)
+            action = f"; ulimit {option} may be too low: raise it" if option else ""
+            raise WorkerError(f"the measuring process cannot be started: {error.strerror}{action}") from None
         self._raise_if_stopped()
         try:
             process.receive(_START_SECONDS)
@@ -258,7 +264,5 @@ def _not_started(reason: str) -> WorkerError:
 
 def _limit_hint() -> str:
     """Return what to do about a limit of the user's under which torch may not load; "" if there is none."""
-    limit_bytes = address_limit_bytes()
-    if limit_bytes is None:
-        return ""
-    return f"; ulimit -v leaves it {format_bytes(limit_bytes)} of addresses: raise it (ulimit -v unlimited)"
+    limits = [f"{option} {format_bytes(limit)}" for option, limit in memory_limits().items()]
+    return f"; ulimit {', '.join(limits)} may be too little for torch: raise it" if limits else ""

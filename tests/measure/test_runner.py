@@ -193,9 +193,27 @@ def test_what_the_system_refuses_is_one_line(monkeypatch, call):
         monkeypatch.setattr(tempfile, "TemporaryFile", refused)
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers
     one = Runner(Settings())
-    with one, pytest.raises(WorkerError, match="the measuring process cannot be started: Too many open files"):
+    with one, pytest.raises(WorkerError, match=r"cannot be started: Too many open files; ulimit -n .* raise it"):
         one.open()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_command_without_standard_streams_measures_too():
+    code = f"""
+import os, sys
+out = os.dup(1)
+os.closerange(0, 3)
+from attnprof.cases.settings import Settings
+from attnprof.measure.runner import Runner
+from support.samples import case
+program = {PREAMBLE + "    print('chatter', file=sys.stderr); answer()"!r}
+with Runner(Settings(), command=(sys.executable, "-c", program)) as one:
+    result = one.measure(case())
+os.write(out, (result.outcome.value + " " + result.reason).encode())
+"""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environ)
+    assert done.stdout == "completed ", done.stderr
 
 
 def test_a_device_that_is_not_here_is_one_line():
