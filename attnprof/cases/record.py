@@ -94,6 +94,8 @@ class Record:
         if schema == 1 and fields.get("outcome") == "measured":
             fields["outcome"] = Outcome.COMPLETED.value
         found = convert(fields, _Fields)
+        if found.outcome is Outcome.COMPLETED and found.measurement.memory is None:
+            raise ValueError("$.measurement: object missing required field memory of a completed case")
         convert(found.settings, _Settings, "$.settings")
         environment = Environment.from_json(found.environment, "$.environment")
         if found.source is Source.EMULATED and environment.gpu is None:

@@ -20,6 +20,7 @@ _POINTS = 3  # sizes that a law is fitted to
 # Powers of the size that memory may grow with. Side: 2 if memory is linear in N, 4 if quadratic. Batch: 1.
 _POWERS = (0.5, 1.0, 2.0, 3.0, 4.0)
 _GROWTH = 64.0  # largest factor from a size that ran to the next guess
+_LARGEST = 2**40  # a search that comes so far has no end: its memory does not grow
 
 
 class Search:
@@ -41,12 +42,15 @@ class Search:
         self.smallest_failed: int | None = None
         self._start = max(step, start // step * step)
         self._slow = 0  # guesses in a row that did not halve the bracket
+        self._surprises = 0  # sizes that ran although the law said that they would not
 
     def next_size(self) -> int | None:
         """Return the next size to look at; None if the bracket is closed, or nothing smaller is left."""
         low, high = self.largest_ok or 0, self.smallest_failed
+        if high is None and low + self.step > _LARGEST:
+            return None
         if high is None:
-            return self._clamped(self._guess(), low + self.step, low * _GROWTH) if low else self._start
+            return self._beyond(low) if low else self._start
         if high - low <= self.step:
             return None
         guess = self._guess() if self.loads and self._slow < _PATIENCE else (low + high) / 2
@@ -70,6 +74,14 @@ class Search:
             self.loads[size] = load_bytes
         after = self._width()
         self._slow = self._slow + 1 if after > before / 2 and before < math.inf else 0
+
+    def _beyond(self, low: int) -> int:
+        """Return a size above those that ran, while none has failed."""
+        guess = self._guess()
+        if guess <= low:  # more runs than the law says: double the distance each time
+            guess = low + self.step * 2**self._surprises
+            self._surprises += 1
+        return self._clamped(guess, low + self.step, min(low * _GROWTH, _LARGEST))
 
     def _width(self) -> float:
         return math.inf if self.smallest_failed is None else self.smallest_failed - (self.largest_ok or 0)
@@ -142,6 +154,8 @@ def find_threshold(
         search.tell(size, _load_bytes(record) if record.outcome is Outcome.COMPLETED else None)
         if reason:
             break
+    if not reason and search.smallest_failed is None:
+        reason = f"nothing up to {axis.text(max(records, default=0))} failed"
     return threshold_of(axis, strategy, records, reason)
 
 

@@ -164,7 +164,7 @@ records = some(
     reason=words,
     implied_by=words,
     source=st.sampled_from(Source),
-)
+).filter(lambda one: one.measurement.memory or one.outcome is not Outcome.COMPLETED)
 
 
 @given(records)
@@ -209,6 +209,7 @@ BAD_VALUES = [
     ("measurement.latency.median_seconds", -0.1, "expected float >= 0.0"),
     ("measurement.latency.samples_seconds", [0.1, "fast"], "expected float, got str"),
     ("measurement.passes_seconds", {"memory": -1}, "expected float >= 0.0"),
+    ("measurement", {}, "missing required field memory of a completed case"),
     ("measurement.notes", "one", "expected array, got str"),
     ("measurement", [], "expected object, got array"),
     ("case.strategy", "fastest", "unknown strategy 'fastest'"),

@@ -140,3 +140,17 @@ def test_axes_are_what_does_not_vary():
     [channels] = limits_study(gpu="t4", vary="channels", mode="forward", step=12).axes
     assert channels.step == 24
     assert [a.step for a in limits_study(budget="1GB").axes] == [8, 8]
+
+
+@pytest.mark.parametrize("step", [1, 8])
+def test_a_search_without_an_end_ends(step):
+    search = Search(64, step, 10**9)
+    assert len(run(search, lambda size: 10**6, 10**9)) < 20
+    assert (search.smallest_failed, 2**39 < search.largest_ok <= 2**40) == (None, True)
+
+
+def test_a_search_without_an_end_says_so():
+    found = find_threshold(AXIS, "naive", 10**9, lambda case: probe(case, fits=10**100))
+    assert found.reason.startswith("nothing up to ")
+    assert found.reason.endswith(" failed")
+    assert found.smallest_failed is None
