@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import linecache
+import os
 import re
-from collections.abc import Iterator, Sequence
+import sysconfig
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from attnprof.import_path import find_module
 # The beginning of what `faulthandler` writes when a signal ends Python or time is up, and a frame in it.
 _FAULT = re.compile(r"^(Fatal Python error: |Timeout \()", re.MULTILINE)
 _FAULT_FRAME = re.compile(r'^  File "(.+)", line ([0-9]+) in (.+)$', re.MULTILINE)
+_LONGEST_SOURCE = 200  # letters of a line that are shown
 
 
 class Line(NamedTuple):
@@ -31,7 +33,7 @@ class Line(NamedTuple):
     function: str
 
     def __str__(self) -> str:
-        source = linecache.getline(self.file, self.number).strip()
+        source = linecache.getline(self.file, self.number).strip()[:_LONGEST_SOURCE]
         place = f"{shown_path(self.file)}, line {self.number}, in {self.function}"
         return f"{place}: {source}" if source else place
 
@@ -46,7 +48,7 @@ def users_line(lines: Sequence[Line], target: str) -> Line | None:
     place = target.rpartition(":")[0]
     file = Path(place).resolve() if place.endswith(".py") else None
     own = [line for line in lines if file and Path(line.file).resolve() == file]
-    others = [line for line in lines if not line.file.startswith(("<", *_plumbing()))]
+    others = [line for line in lines if not _is_plumbing(line.file)]
     return next(iter([*reversed(own), *reversed(others)]), None)
 
 
@@ -73,15 +75,16 @@ def shown_path(file: str) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
+def _is_plumbing(file: str) -> bool:
+    """Return whether a file belongs to Python's library, torch or attnprof."""
+    library = f"{sysconfig.get_path('stdlib')}{os.sep}"
+    installed = any(f"{os.sep}{name}{os.sep}" in file for name in ("site-packages", "dist-packages"))
+    return file.startswith(("<", *_folders())) or (file.startswith(library) and not installed)
+
+
 @cache
-def _plumbing() -> tuple[str, ...]:
-    """Return the folders of Python's import system, torch and attnprof."""
-    return tuple(map(str, _plumbing_folders()))
-
-
-def _plumbing_folders() -> Iterator[Path]:
-    yield Path(__file__).parents[1]
-    yield Path(importlib.__path__[0])
+def _folders() -> tuple[str, ...]:
+    """Return the folders of attnprof and torch."""
     torch = find_module("torch")
-    if torch is not None and torch.origin is not None:
-        yield Path(torch.origin).parent
+    places = [Path(__file__).parents[1], *([Path(torch.origin).parent] if torch and torch.origin else [])]
+    return tuple(f"{place}{os.sep}" for place in places)

@@ -19,7 +19,7 @@ from attnprof.studies.devices import make_runner
 
 FILE = Path(__file__).parents[1] / "support" / "hostile_models.py"
 # Nothing of these is to be seen in the figures.
-HARMLESS = ("Forks", "ForksInInit", "LeavesAProcess", "WritesToEverything", "ClosesEverything")
+HARMLESS = ("Forks", "ForksInInit", "LeavesAProcess", "WritesToEverything", "ClosesEverything", "HidesItsProcess")
 # The line that is told, and the end of the reason.
 DEADLY = {
     "Exits0": ("harm: os._exit(0)", "ended the measuring process (exit code 0)"),
@@ -33,6 +33,7 @@ DEADLY = {
     "Aborts": ("harm: os.abort()", "ended the measuring process (signal SIGABRT)"),
     "KillsItself": ("harm: os.kill(os.getpid(), signal.SIGKILL)", "ended the measuring process (signal SIGKILL)"),
     "BecomesAnother": ('harm: os.execv("/bin/true", ["true"])', "ended the measuring process (exit code 0)"),
+    "RaisesWhatHasNoText": ("harm: raise NamelessError", "NamelessError"),
     "Asks": ('harm: input("continue? ")', "EOFError: EOF when reading a line"),
 }
 
@@ -94,6 +95,12 @@ def test_memory_that_is_not_torchs_is_limited_too(cpu, name):
     result = cpu.measure(case(name))
     assert result.outcome is Outcome.OUT_OF_MEMORY
     assert result.reason.startswith("limit ")
+
+
+def test_a_huge_text_is_cut(cpu):
+    result = cpu.measure(case("RaisesAHugeText"))
+    assert 500 < len(result.reason) < 1000
+    assert 'in harm: raise ValueError("x" * 50_000_000): ValueError: xxx' in result.reason
 
 
 def test_the_line_that_hangs_is_told(cpu):

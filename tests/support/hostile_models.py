@@ -131,6 +131,26 @@ class Asks(Net):
         input("continue? ")
 
 
+class NamelessError(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+class RaisesWhatHasNoText(Net):
+    def harm(self):
+        raise NamelessError
+
+
+class RaisesAHugeText(Net):
+    def harm(self):
+        raise ValueError("x" * 50_000_000)
+
+
+class HidesItsProcess(Net):
+    def harm(self):
+        os.getpid = lambda: 1
+
+
 class Hangs(Net):
     def harm(self):
         time.sleep(600)

@@ -24,6 +24,7 @@ from attnprof.cases.settings import Settings
 from attnprof.cases.workload import ModelWorkload
 from attnprof.measure.worker.block_step import BlockStep, draw_input, unit_block
 from attnprof.measure.worker.devices.base import DTYPES, Device, is_out_of_memory, refusal
+from attnprof.measure.worker.error_text import first_line_of
 from attnprof.measure.worker.model_step import ModelStep, explained
 from attnprof.measure.worker.passes.definitions import DEFINITIONS
 from attnprof.measure.worker.passes.exactness import compare
@@ -162,7 +163,7 @@ def _failure(run: CaseMeasurement, error: BaseException) -> tuple[Outcome, str]:
     outcome = Outcome.UNSUPPORTED if isinstance(error, (RuntimeError, ValueError)) else Outcome.CRASHED
     if run.is_model:
         return outcome, explained(error, run.case)
-    return outcome, (str(error).strip() or type(error).__name__).splitlines()[0]
+    return outcome, first_line_of(error)
 
 
 def _locate_failure(run: CaseMeasurement) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 
-exit_at_once = os._exit  # the plain one: while a model runs, another in its place notes who calls it
-_owner = os.getpid()
+# The plain functions, whatever a model puts in their place; while it runs, `os._exit` is one that notes who calls it.
+_pid = os.getpid
+exit_at_once = os._exit
+_owner = _pid()
 
 
 def become_owner() -> None:
     """Make this process the one that measures."""
     global _owner  # noqa: PLW0603 - a process has one
-    _owner = os.getpid()
+    _owner = _pid()
 
 
 def is_owner() -> bool:
     """Return whether this process is the one that measures."""
-    return os.getpid() == _owner
+    return _pid() == _owner
 
 
 def leave_if_copy() -> None:

@@ -16,6 +16,7 @@ from torch import nn
 from attnprof.import_path import for_models_only
 from attnprof.measure.places import Line, shown_path, users_line
 from attnprof.measure.worker.devices.base import is_out_of_memory
+from attnprof.measure.worker.error_text import first_line_of, text_of
 from attnprof.measure.worker.owner import leave_if_copy
 
 
@@ -67,7 +68,8 @@ def load_model(target: str) -> nn.Module:
 
 def blamed(error: BaseException, target: str) -> UserModelError:
     """Return the error with the last line of the user's own file that led to it, else the last of any file."""
-    words = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].rstrip(": ")
+    name = type(error).__name__.splitlines()[0]
+    words = f"{name}: {first_line_of(error)}" if text_of(error) else name
     if isinstance(error, SyntaxError) and error.filename:
         return UserModelError(f"{shown_path(error.filename)}, line {error.lineno}: {words}")
     frames = traceback.extract_tb(error.__traceback__)

@@ -17,6 +17,7 @@ import torch
 from attnprof.cases.device_state import DeviceState
 from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Estimate, Source
+from attnprof.measure.worker.error_text import first_line_of, text_of
 from attnprof.units import format_bytes
 from attnprof.version import __version__
 
@@ -131,12 +132,12 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY_WORDS)
+    return isinstance(error, RuntimeError) and any(words in text_of(error) for words in _OUT_OF_MEMORY_WORDS)
 
 
 def refusal(error: BaseException, limit_bytes: int) -> str:
     """Return one line on an allocation that was refused."""
-    words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    words = first_line_of(error)
     words = words.partition(" If reserved but unallocated memory is large")[0]  # torch's standing advice
     return f"limit {format_bytes(limit_bytes)}: {words}"
 
