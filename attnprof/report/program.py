@@ -238,7 +238,7 @@ def _holders_grid(when: str, holders: Sequence[LineHolder], allocated_bytes: int
 def _holder_lines(holder: LineHolder) -> tuple[str, ...]:
     """Return the line of the program that allocated, and the line of the package that it called, if any."""
     *before, last = [_line_text(line) for line in (holder.line, holder.package_line) if line] or [""]
-    part = ("(called by backward)" if last else _PARTS[holder.part]) if holder.part else ""
+    part = ("(called by backward)" if last else _PARTS.get(holder.part, holder.part)) if holder.part else ""
     tensor = f"[{holder.largest_tensor}]" if holder.largest_tensor else ""
     return (*before, " ".join(filter(None, (last, part, tensor))))
 

@@ -144,6 +144,13 @@ def test_a_signal_and_what_is_no_report_are_told():
     assert text.endswith("Not read: a.json: not JSON. Not read: b. Not read: c. Not read: 2 other files.")
 
 
+def test_a_part_of_another_version_is_shown_as_it_is():
+    backward = HOLDERS[1]
+    other = dataclasses.replace(backward, part="a later part")
+    found = dataclasses.replace(FAILED, out_of_memory=dataclasses.replace(FAILED.out_of_memory, holders=(other,)))
+    assert "a later part" in drawn(program_page(run(found)))
+
+
 def test_of_several_processes_the_one_that_failed_is_shown():
     text = drawn(program_page(run(RAN, FAILED)))
     assert "2 processes used CUDA, and each saw a card of its own." in text
