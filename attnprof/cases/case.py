@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from attnprof.cases.workload import DTYPES, MODES, ModelWorkload, Workload
 # Stands in place of a strategy for a model as its user wrote it.
 AS_IS = "as-is"
 
+# As `parse_inputs` spells them: the sizes of each input but the batch.
+_INPUT = r"(?:[1-9][0-9]{0,17}(?:x[1-9][0-9]{0,17})*)?(?::long)?"
+_INPUTS = rf"{_INPUT}(?:\+{_INPUT})*"
 _KNOWN = {"mode": MODES, "dtype": DTYPES}
 
 
@@ -67,6 +71,8 @@ class Case:
             value = getattr(case.workload, name)
             if value not in known:
                 raise ValueError(f"{place}.{name}: {value!r} is not one of {', '.join(known)}")
+        if isinstance(case.workload, ModelWorkload) and not re.fullmatch(_INPUTS, case.workload.inputs):
+            raise ValueError(f"{place}.inputs: {case.workload.inputs!r} is no shape of inputs, as 3x64x64+8:long")
         try:
             block_form(case.workload.block)
         except BlockError as error:

@@ -16,11 +16,15 @@ import msgspec
 T = TypeVar("T")
 
 _LARGEST = 2**63 - 1  # what a column of whole numbers can hold
+_LONGEST_SECONDS = 1e10  # three centuries
+_SHORTEST_STEP_SECONDS = 1e-12  # a step takes at least a call; reports divide by it
 
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 Size = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=_LONGEST_SECONDS)]
+StepSeconds = Annotated[float, msgspec.Meta(ge=_SHORTEST_STEP_SECONDS, le=_LONGEST_SECONDS)]
+Rate = Annotated[float, msgspec.Meta(ge=1, le=1e30)]
 Magnitude = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 
 # `1e999` becomes infinite here and is refused with its place where a float has the limits above.

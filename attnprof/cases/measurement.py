@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from attnprof.cases.decoding import Bytes, Count, Magnitude, Seconds
+from attnprof.cases.decoding import Bytes, Count, Magnitude, Rate, Seconds, StepSeconds
 
 SPREAD = 0.1  # IQR / median of a latency, up to which it counts as steady
 
@@ -72,9 +72,9 @@ class Latency:
         median_seconds, iqr_seconds: median and interquartile range of the samples.
     """
 
-    samples_seconds: tuple[Seconds, ...]
+    samples_seconds: tuple[StepSeconds, ...]
     runs_per_sample: Count
-    median_seconds: Seconds
+    median_seconds: StepSeconds
     iqr_seconds: Seconds
 
     @property
@@ -87,7 +87,7 @@ class Latency:
 class Estimate:
     """The seconds of a whole step if they could not be measured as a latency, and the basis of the figure."""
 
-    seconds: Seconds
+    seconds: StepSeconds
     basis: str
 
 
@@ -161,7 +161,7 @@ class Measurement:
     exactness: Exactness | None = None
     kernel: Kernel | None = None
     flops: Count | None = None
-    matmul_flops_per_second: Magnitude | None = None
+    matmul_flops_per_second: Rate | None = None
     passes_seconds: Mapping[str, Seconds] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     estimate: Estimate | None = None

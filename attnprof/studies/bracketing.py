@@ -213,7 +213,7 @@ def _exponent(axis: Axis, records: Mapping[int, Record]) -> float | None:
     peaks = {
         axis.amount(size): record.measurement.memory.peak_allocated_bytes
         for size, record in records.items()
-        if record.measurement.memory is not None
+        if record.measurement.memory is not None and record.measurement.memory.peak_allocated_bytes
     }
     amounts = sorted(peaks)
     if not amounts:

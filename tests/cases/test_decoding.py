@@ -45,6 +45,8 @@ def maybe(strategy):
     return st.none() | strategy
 
 
+durations = st.floats(0, 1e10)
+steps = st.floats(1e-12, 1e10)
 measurements = some(
     Measurement,
     memory=maybe(
@@ -64,10 +66,10 @@ measurements = some(
     latency=maybe(
         some(
             Latency,
-            samples_seconds=st.lists(numbers, max_size=3).map(tuple),
+            samples_seconds=st.lists(steps, max_size=3).map(tuple),
             runs_per_sample=sizes,
-            median_seconds=numbers,
-            iqr_seconds=numbers,
+            median_seconds=steps,
+            iqr_seconds=durations,
         )
     ),
     exactness=maybe(
@@ -81,10 +83,10 @@ measurements = some(
     ),
     kernel=maybe(some(Kernel, name=words, refused=st.dictionaries(words, words, max_size=2))),
     flops=maybe(counts),
-    matmul_flops_per_second=maybe(numbers),
-    passes_seconds=st.dictionaries(words, numbers, max_size=2),
+    matmul_flops_per_second=maybe(st.floats(1, 1e30)),
+    passes_seconds=st.dictionaries(words, durations, max_size=2),
     notes=st.lists(words, max_size=2).map(tuple),
-    estimate=maybe(some(Estimate, seconds=numbers, basis=words)),
+    estimate=maybe(some(Estimate, seconds=steps, basis=words)),
     peak=maybe(
         some(
             StepPeak,
@@ -206,7 +208,9 @@ BAD_VALUES = [
     ("measurement.memory.step_bytes", -1, "expected int >= 0"),
     ("measurement.memory.step_bytes", 2**63, "expected int <= 9223372036854775807"),
     ("measurement.memory", {}, "object missing required field baseline_bytes"),
-    ("measurement.latency.median_seconds", -0.1, "expected float >= 0.0"),
+    ("measurement.latency.median_seconds", 0.0, "expected float >= 1e-12"),
+    ("measurement.latency.median_seconds", 1e300, "expected float <= 10000000000.0"),
+    ("measurement.latency.iqr_seconds", -0.1, "expected float >= 0.0"),
     ("measurement.latency.samples_seconds", [0.1, "fast"], "expected float, got str"),
     ("measurement.passes_seconds", {"memory": -1}, "expected float >= 0.0"),
     ("measurement", {}, "missing required field memory of a completed case"),
@@ -280,3 +284,11 @@ def test_a_schema_of_the_future_is_refused_by_number():
         line = one.to_line().replace(f'"schema":{SCHEMA}', f'"schema":{SCHEMA + 1}')
         with pytest.raises(ValueError, match=f"schema {SCHEMA + 1} is not known here"):
             Record.from_line(line)
+
+
+@pytest.mark.parametrize("inputs", ["measured", "3x", "3x0", "3,4", "3:short", "9" * 30])
+def test_inputs_that_are_no_shapes_are_refused(inputs):
+    fields = Case(ModelWorkload(2, 1, 1, 1, target="net.py:Net", inputs="3x8x8+:long+77:long"), AS_IS).to_json()
+    assert Case.from_json(fields).to_json() == fields
+    with pytest.raises(ValueError, match=r"^\$\.inputs: .* is no shape of inputs"):
+        Case.from_json({**fields, "inputs": inputs})
