@@ -30,8 +30,8 @@ class Card:
         where: where people meet this card (Colab, AWS g4dn and so on).
         compute_capability: as `7.5`.
         multiprocessors, l2_cache_kib, clock_mhz, memory_clock_mhz, memory_bus_bits: of the card.
-        threads_per_multiprocessor, blocks_per_multiprocessor, registers_per_multiprocessor,
-        shared_kib_per_multiprocessor, shared_kib_per_block: of its compute capability.
+        threads_per_multiprocessor, blocks_per_multiprocessor: of its compute capability.
+        registers_per_multiprocessor, shared_kib_per_multiprocessor, shared_kib_per_block: of its compute capability.
         total_bytes: `get_device_properties().total_memory`, the lowest over drivers.
         total_max_bytes: the same, the highest over drivers.
         context_bytes: allowance for what the CUDA context, loaded code and library handles take outside
