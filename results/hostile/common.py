@@ -33,6 +33,15 @@ NONSENSE = re.compile(
 EXAMPLES_KEPT = 4
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of Python, torch and attnprof, the last with its commit."""
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "status", "--porcelain", "attnprof"], capture_output=True, text=True, check=False)
+    name = commit.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+    return {"python": platform.python_version(), "torch": version("torch"), "attnprof": name or "unknown"}
+
+
 @dataclass
 class Tally:
     """The counts of one class: trials, and violations by kind with the first examples of each.
@@ -48,6 +57,7 @@ class Tally:
     violations: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     notes: dict[str, object] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=versions)
     started: float = field(default_factory=time.monotonic)
 
     def violate(self, kind: str, what: object) -> None:
@@ -75,7 +85,7 @@ class Tally:
             **self.notes,
             "seconds": round(time.monotonic() - self.started),
             "machine": machine(),
-            "versions": versions(),
+            "versions": self.versions,
         }
         return json.dumps(fields, ensure_ascii=True)
 
@@ -96,15 +106,6 @@ def machine() -> dict[str, object]:
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     name = names[0].partition(":")[2].strip() if names else platform.machine()
     return {"cores": len(os.sched_getaffinity(0)), "cpu": name}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python, torch and attnprof, the last with its commit."""
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    changed = subprocess.run([*git, "status", "--porcelain", "attnprof"], capture_output=True, text=True, check=False)
-    name = commit.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
-    return {"python": platform.python_version(), "torch": version("torch"), "attnprof": name or "unknown"}
 
 
 def shortened(text: str, limit: int = 200) -> str:

@@ -102,8 +102,8 @@ class Sweep:
             self._tally.violate("does not resume", f"{what}: {done.code}: {shortened(done.err[-300:])}")
             return
         found = _found(self._out)
-        if len(found) != len(set(found)):
-            self._tally.violate("doubled", what)
+        if _doubled(self._out):
+            self._tally.violate("doubled", f"{what}: {_doubled(self._out)}")
         for text in sorted(set(found) ^ set(reference)):
             self._tally.violate("another result", f"{what}: {'+' if text in found else '-'} {text}")
         self._check_nothing_left(what)
@@ -154,16 +154,25 @@ def _reference(device):
     return _found(out)
 
 
-def _found(out):
-    """Return the records of a file as text, without what is a time or depends on one."""
+def _records(out):
     from attnprof.cases.record import Record
 
+    return [Record.from_line(line) for line in out.read_bytes().splitlines()]
+
+
+def _found(out):
+    """Return the newest record of each case as text, without what is a time or depends on one."""
     found = []
-    for line in out.read_bytes().splitlines():
-        record = Record.from_line(line)
+    for record in {record.case: record for record in _records(out)}.values():
         memory = record.measurement.memory and dataclasses.replace(record.measurement.memory, peak_resident_bytes=None)
         found.append(f"{record.case}: {record.outcome.value} {record.reason} {memory} {record.measurement.exactness}")
     return found
+
+
+def _doubled(out):
+    """Return the cases that have several records although the first one settled them."""
+    settled = [str(record.case) for record in _records(out) if record.outcome.value not in ("crashed", "timed_out")]
+    return sorted({case for case in settled if settled.count(case) > 1})
 
 
 def _kill_builds(tally, folder, chosen, retry, mark, reference):
