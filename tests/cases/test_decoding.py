@@ -29,7 +29,10 @@ from attnprof.cases.record_lines import read_records
 from attnprof.cases.workload import DTYPES, MODES, OPTIMIZERS, ModelWorkload, Workload
 from attnprof.errors import AttnprofError
 
-RESULTS = sorted((Path(__file__).parents[2] / "results").rglob("*.jsonl"))
+# The lines of results/hostile are counts.
+RESULTS = [
+    path for path in sorted((Path(__file__).parents[2] / "results").rglob("*.jsonl")) if path.parent.name != "hostile"
+]
 
 words = st.text(st.characters(codec="utf-8"), max_size=12)
 counts = st.integers(0, 2**63 - 1)
