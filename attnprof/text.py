@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
+import signal
 
 _VALUE_LETTERS = 60  # of a value in a message
 _MESSAGE_LETTERS = 400  # of a text that cannot be taken apart
@@ -71,6 +72,14 @@ def shell_word(word: str) -> str:
         return shlex.quote(word)
     plain = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in _bytes_of(word))
     return f"$'{''.join(plain)}'"
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, as `SIGKILL`; its number if it has no name here."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
 
 
 def _bytes_of(word: str) -> bytes:

@@ -8,11 +8,11 @@ from attnprof.cases.case import Case
 from attnprof.cases.workload import ModelWorkload
 
 # A step's share of the matrix-product rate: the plain form gets less, because of its memory traffic, and the fused
-# forms get more. Measured on two cores from 16x16 to 128x128, in results/epyc-2-cores.
+# forms get more. results/durations.md compares the guesses of this file with real durations.
 _SHARE_OF_RATE = 0.3
 _BEFORE_SECONDS = 0.15  # for the module, its tensors and the processes
 
-# On an emulated card a launch takes the time of the calls around it. Measured on two cores, from 32x32 to 512x512.
+# On an emulated card a launch takes the time of the calls around it.
 _EMULATED_SECONDS = 0.05
 _TILE_ELEMENTS = 2**23  # the least scores in a tile on CUDA; on large maps twice the query (`attnprof.attention.tiles`)
 _TILED = {"chunked": (4e-5, 1.2e-4), "online": (6e-5, 1.5e-4)}  # seconds of two steps for each tile: forward, training

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from attnprof.text import shown
 
 # They say how long a result was waited for, and do not change it.
 _TIME_LIMITS = ("case_seconds", "timeout_seconds")
+# A listing of the folder has the lock for a moment.
+_PATIENCE_SECONDS = (0.01, 0.05, 0.1)
 _APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
 
@@ -61,7 +64,7 @@ class RecordFile:
     @property
     def records(self) -> list[Record]:
         """The newest record of each case and device, in the order in which they were written."""
-        return newest(iter(tuple(self._written)))
+        return newest(tuple(self._written))
 
     def settled(self, card: str | None, retry: Collection[Outcome] = ()) -> dict[Case, Record]:
         """Return the records of a device that need not be measured again, by case.
@@ -172,10 +175,8 @@ class RecordFile:
             OSError: it cannot be written.
         """
         assert self._descriptor is not None
-        left = memoryview(data)
         try:
-            while left:
-                left = left[os.write(self._descriptor, left) :]
+            _write_at_end(self._descriptor, data)
         except OSError:
             with suppress(OSError):
                 os.truncate(self._descriptor, self._size)
@@ -209,16 +210,21 @@ class RecordFile:
             AttnprofError: no place takes it.
         """
         assert self._descriptor is not None
-        before = self.path
+        before, lines = self.path, b"".join(map(_encoded, self._written))
         for beside in (True, False):
             try:
                 path = _free_path(before.parent if beside else state_folder(), before)
                 descriptor = _opened(path, _APPENDING | os.O_EXCL)
             except AttnprofError:
                 continue
+            try:
+                _write_at_end(descriptor, lines)
+            except OSError:  # the disk is full: the file of before still has the records
+                os.close(descriptor)
+                path.unlink()
+                continue
             os.close(self._descriptor)
-            self.path, self._descriptor, self._size = path, descriptor, 0
-            self._write(b"".join(map(_encoded, self._written)))
+            self.path, self._descriptor, self._size = path, descriptor, len(lines)
             self._tell(f"{before} {what_happened} while it was written; all its records are now in {path}")
             return
         raise AttnprofError(f"out: {before} {what_happened} while it was written, and no other place can be written")
@@ -256,6 +262,12 @@ def difference_between(
     return None
 
 
+def _write_at_end(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
 def _encoded(record: Record) -> bytes:
     # A file name in no known encoding has characters that UTF-8 cannot write.
     return (record.to_line() + "\n").encode("utf-8", "replace")
@@ -289,13 +301,17 @@ def _locked(descriptor: int) -> bool:
         return True
     import fcntl
 
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network file systems have no locks
-        return True
-    return True
+    for patience_seconds in (*_PATIENCE_SECONDS, None):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if patience_seconds is not None:
+                time.sleep(patience_seconds)
+        except OSError:  # some network file systems have no locks
+            return True
+        else:
+            return True
+    return False
 
 
 def _free_path(folder: Path, like: Path) -> Path:

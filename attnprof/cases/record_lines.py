@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ def read_records(path: Path, option: str = "from") -> list[Record]:
         return newest(readable(line, path, option) for line in read_lines(stream, path, option))
 
 
-def newest(records: Iterator[Record | None]) -> list[Record]:
+def newest(records: Iterable[Record | None]) -> list[Record]:
     """Return the last record of each case and device, in order."""
     kept: dict[object, Record] = {}
     for record in records:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
@@ -56,7 +57,7 @@ def guarded_streams() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-class _Stream:
+class _Stream(ABC):
     """A stream that does not raise `OSError`.
 
     Args:
@@ -84,8 +85,9 @@ class _Stream:
         except OSError as error:
             self._fail(error)
 
+    @abstractmethod
     def _fail(self, error: OSError) -> None:
-        raise NotImplementedError
+        """Deal with a write that failed."""
 
     def _abandon(self) -> None:
         """Let what is written from now on, and by Python at exit, go nowhere."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from attnprof.measure.places import fault_lines, users_line, without_fault
+from attnprof.text import signal_name
 
 _KILLED = (
     "the measuring process was killed, probably because this machine ran out of memory: end other programs, or ask for "
@@ -59,12 +60,8 @@ class DiedError(Exception):
 
     @property
     def _how(self) -> str:
-        if self._exit_code >= 0:
-            return f"exit code {self._exit_code}"
-        try:
-            return f"signal {signal.Signals(-self._exit_code).name}"
-        except ValueError:
-            return f"signal {-self._exit_code}"
+        code = self._exit_code
+        return f"exit code {code}" if code >= 0 else f"signal {signal_name(-code)}"
 
     def _with_last_words(self, text: str) -> str:
         lines = without_fault(self._output).strip().splitlines()

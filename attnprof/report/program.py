@@ -22,7 +22,8 @@ from attnprof.emulation.watch.findings import (
 from attnprof.report.grid import Column, Grid, Row
 from attnprof.report.page import Field, Kind, Page, Paragraph, Section, names_of, paragraphs, rows_of
 from attnprof.report.provenance import card_text
-from attnprof.studies.program import ProgramRun, signal_name
+from attnprof.studies.program import ProgramRun
+from attnprof.text import signal_name
 from attnprof.units import format_bytes
 
 _HOLDERS, _READ_LINES, _STACK_LINES, _UNREAD = 10, 10, 4, 3  # that are shown

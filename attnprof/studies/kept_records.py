@@ -198,7 +198,7 @@ def _readable_records(path: Path, left_out: list[str]) -> Iterator[Record]:
             if line.problem:
                 left_out.append(f"{path}, line {line.number} is left out: {line.problem}")
             records.append(line.record)
-    yield from newest(iter(records))
+    yield from newest(records)
 
 
 def _rank(record: Record) -> tuple[bool, str]:

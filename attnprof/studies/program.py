@@ -21,7 +21,7 @@ from attnprof.emulation.findings_file import collect_findings
 from attnprof.emulation.toolkit import find_toolkit
 from attnprof.emulation.watch.findings import ProcessFindings
 from attnprof.errors import AttnprofError
-from attnprof.text import shown
+from attnprof.text import shown, signal_name
 
 _SITE = Path(__file__).parents[1] / "emulation" / "watch" / "site"
 _PREFIX = "attnprof-run-"  # of the names of folders for reports, before the process id
@@ -86,14 +86,6 @@ def run_program(
     if code >= 0:
         return ProgramRun(card, tuple(command), code, torch, processes, "", unread)
     return ProgramRun(card, tuple(command), 128 - code, torch, processes, signal_name(-code), unread)
-
-
-def signal_name(number: int) -> str:
-    """Return the name of a signal, as `SIGKILL`; its number if it has no name here."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:

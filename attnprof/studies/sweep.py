@@ -112,7 +112,7 @@ def _advice(estimates: Mapping[Case, float], settings: Settings, runner: Runner)
     ended = sum(seconds > settings.timeout_seconds for seconds in estimates.values())
     timeout = f"{settings.timeout_seconds:g} s"
     slow = f"{ended} of these cases are ended by --timeout after {timeout} each; " if ended else ""
-    other = ", or name a card with --gpu t4, which takes a minute" if runner.environment.device == "cpu" else ""
+    other = ", or name a card with --gpu t4, which computes nothing" if runner.environment.device == "cpu" else ""
     return f"{slow}for less, choose a smaller --hw or --batch, fewer strategies (--strategy){other}"
 
 

@@ -20,7 +20,7 @@ from scripted import HangError, here, install
 
 LONGEST_MESSAGE = 700
 REAL_SHARE = 0.08
-# What is missing or unknown, and options that exclude each other, have no value to name.
+# A missing or unknown option, and options that exclude each other, have no value to name.
 MISSING = (
     r"[Mm]issing|requires|name a program|name (it|one|the file) with|needs|No such|is not an? (command|option)"
     r"|takes no value|leave out"

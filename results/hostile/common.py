@@ -158,6 +158,11 @@ def run(words, limit=60.0, program=("-m", "attnprof"), prefix=(), **options) -> 
     process = subprocess.Popen(
         [*prefix, sys.executable, *program, *words], stdin=subprocess.DEVNULL, start_new_session=True, **options
     )
+    return ended(process, limit, started)
+
+
+def ended(process, limit, started) -> Done:
+    """Wait for a command; after the limit in seconds it is killed and counted as a hang."""
     hang = False
     try:
         out, err = process.communicate(timeout=limit)

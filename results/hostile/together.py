@@ -15,7 +15,7 @@ import time
 from itertools import combinations
 from pathlib import Path
 
-from common import Done, Tally, check_end, leftovers, own_home, processes_with, shortened
+from common import Tally, check_end, ended, leftovers, own_home, processes_with, shortened
 from hostile_models import sources
 from trial import REAL as COMMAND
 from trial import SCRIPTED, limited, small_disk
@@ -74,14 +74,7 @@ def _start(words, program=SCRIPTED, **options):
 
 
 def _end(tally, process, what, limit=60, codes=(0, 1, 2, 3)):
-    hang = False
-    try:
-        out, err = process.communicate(timeout=limit)
-    except subprocess.TimeoutExpired:
-        hang = True
-        os.killpg(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
-    done = Done(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), hang)
+    done = ended(process, limit, time.monotonic())
     check_end(tally, done, what, codes)
     return done
 

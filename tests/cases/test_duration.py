@@ -1,4 +1,4 @@
-"""Guesses of durations follow the work; how near they come is in results/hostile."""
+"""Guesses of durations follow the work; how near they come is in results/durations.md."""
 
 import pytest
 from support.samples import case

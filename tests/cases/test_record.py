@@ -211,6 +211,30 @@ def test_a_file_that_is_taken_away_is_written_anew_and_that_is_said(tmp_path, ha
     assert words != "was replaced by another file" or path.read_text() == "mine\n"
 
 
+def test_a_file_that_is_taken_away_on_a_full_disk_is_not_given_up(tmp_path, monkeypatch):
+    """Neither the folder nor the state folder takes the records: the open file, which still has them, stays."""
+    path, write = tmp_path / "r.jsonl", os.write
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    file = RecordFile(path, resume=False)
+    file.append(record())
+    held = file._descriptor
+    path.rename(tmp_path / "elsewhere.jsonl")
+
+    def full(descriptor, data):
+        if descriptor == held:
+            return write(descriptor, data)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(AttnprofError, match="was removed while it was written, and no other place can be written"):
+            file.append(record("chunked"))
+    assert [one.name for one in tmp_path.rglob("*.jsonl")] == ["elsewhere.jsonl"]
+    file.append(record("chunked"))
+    file.close()
+    assert [one.case.strategy for one in read_records(path)] == ["naive", "chunked"]
+
+
 def test_what_others_append_is_kept_apart(tmp_path):
     path = tmp_path / "r.jsonl"
     with RecordFile(path, resume=False) as file:

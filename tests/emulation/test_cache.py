@@ -25,7 +25,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def open_home(monkeypatch):
-    """The same in a place that others can enter, unlike pytest's own folders."""
+    """Set a cache folder in a place that others can enter, unlike pytest's own folders."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         monkeypatch.setenv("XDG_CACHE_HOME", str(Path(folder) / "cache"))
