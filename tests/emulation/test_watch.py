@@ -135,7 +135,7 @@ def test_the_peak_of_training_is_the_programs_own_figure_and_has_its_holders(run
     assert backward["largest_bytes"] == SCORES_BYTES
     assert 4 * SCORES_BYTES < backward["total_bytes"] < 5 * SCORES_BYTES
     assert found["out_of_memory"] is None
-    assert (found["read_backs"], found["read_lines"]) == (0, [])
+    assert (sum(found["reads"].values()), found["read_lines"]) == (0, [])
 
 
 def test_a_peak_that_the_program_resets_is_kept(run):
@@ -228,7 +228,7 @@ def test_lines_that_read_values_are_named(run):
     found = only_process(report)
     lines = {text_of(one["line"]): one["copies"] for one in found["read_lines"]}
     assert lines == {"if x.grad.norm().item() > 1:": 3, "print(x.nonzero().shape)": 1}
-    assert found["read_backs"] == 4
+    assert found["reads"] == {"true": 0, "drawn": 0, "made_up": 4}
     table = drawn(
         process(read_lines=tuple(ReadLine(Line(**one["line"]), one["copies"]) for one in found["read_lines"]))
     )
@@ -384,7 +384,7 @@ def test_what_a_signal_raises_does_not_get_lost_in_c(error, number):
             raise error
 
     notes = Notes()
-    assert ReadBacks(notes, heard)._read() == number
+    assert ReadBacks(notes, heard)._read(2) == number
     assert len(notes.lines()) == (error is OSError)
 
 

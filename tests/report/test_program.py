@@ -16,6 +16,7 @@ from attnprof.emulation.watch.findings import (
     OutOfMemory,
     ProcessFindings,
     ProgramPeak,
+    ReadCounts,
     ReadLine,
 )
 from attnprof.report.program import program_page
@@ -53,7 +54,7 @@ FAILED = ProcessFindings(
         12 * GIB,
         HOLDERS,
     ),
-    read_backs=3,
+    reads=ReadCounts(made_up=3),
     read_lines=(ReadLine(Line("/srv/train.py", 41, "main", "if loss.item() > 9:"), 3),),
 )
 RAN = ProcessFindings(

@@ -42,7 +42,11 @@ int emu_take(size_t bytes); /* returns 1, or 0 if fewer bytes are free */
 void emu_give(size_t bytes);
 
 /* ---- journal.c: events that the record of a case must mention --------------------------------------- */
+/* The level of bytes that a program reads: computed from what the host gave; from a generator, so not the card's
+   own numbers; or made up, since they depend on memory that has no values. */
+enum { EMU_TRUE, EMU_DRAWN, EMU_MADE_UP, EMU_LEVELS };
+
 int emu_unknown(const char *call, int status); /* notes a call that is not emulated; returns the status */
 void emu_assume(const char *what);             /* notes an answer that a real card might not give */
-void emu_read_back(void);                      /* counts a copy from device memory to the host */
+void emu_read_back(int level);                 /* counts a copy from device memory to the host */
 void emu_trace(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -11,7 +11,7 @@
 
 /* Mirrored in attnprof/emulation/watch/journal.py. Each text is a list of distinct lines. */
 typedef struct {
-  uint64_t read_backs;
+  uint64_t reads[EMU_LEVELS]; /* copies from the card to the host, by the level of what they read */
   char unknown[2048];
   char assumed[2048];
 } Journal;
@@ -50,23 +50,23 @@ int emu_unknown(const char *call, int status) {
 
 void emu_assume(const char *what) { add_line(journal.assumed, sizeof journal.assumed, what); }
 
-/* If set, called on the reading thread after every read-back. No lock is held, since it may wait for Python's
+/* If set, called on the reading thread after every read-back, with the level of what was read. No lock is held, since it may wait for Python's
    global lock. An exception cannot travel from Python through C: if a signal arrived during the call, the
    callback returns its number, and the signal is raised again. */
-static int (*listener)(void);
+static int (*listener)(int level);
 
-void attnprof_on_read_back(int (*callback)(void)) {
+void attnprof_on_read_back(int (*callback)(int level)) {
   pthread_mutex_lock(&lock);
   listener = callback;
   pthread_mutex_unlock(&lock);
 }
 
-void emu_read_back(void) {
+void emu_read_back(int level) {
   pthread_mutex_lock(&lock);
-  journal.read_backs++;
-  int (*callback)(void) = listener;
+  journal.reads[level]++;
+  int (*callback)(int level) = listener;
   pthread_mutex_unlock(&lock);
-  int interrupted = callback ? callback() : 0;
+  int interrupted = callback ? callback(level) : 0;
   if (interrupted) raise(interrupted);
 }
 

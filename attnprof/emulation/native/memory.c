@@ -143,7 +143,7 @@ void emu_register_host(void *address, size_t bytes) { add(address, bytes, EMU_RE
 void emu_copy(void *to, const void *from, size_t bytes) {
   if (emu_find(to, NULL, NULL) == EMU_DEVICE) return;
   if (emu_find(from, NULL, NULL) == EMU_DEVICE) {
-    emu_read_back();
+    emu_read_back(EMU_MADE_UP);
     memset(to, 0, bytes);
   } else {
     memmove(to, from, bytes);

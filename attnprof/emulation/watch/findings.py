@@ -95,6 +95,26 @@ class ProgramPeak:
 
 
 @dataclass(frozen=True)
+class ReadCounts:
+    """Copies from the card to the host, counted by the level of what they read.
+
+    Attributes:
+        true: the values were computed from what the host gave.
+        drawn: they depend on random numbers, which are not the card's own.
+        made_up: they depend on memory that has no values.
+    """
+
+    true: int = 0
+    drawn: int = 0
+    made_up: int = 0
+
+    @property
+    def total(self) -> int:
+        """All copies."""
+        return self.true + self.drawn + self.made_up
+
+
+@dataclass(frozen=True)
 class ReadLine:
     """A line that copied values from the card to the host.
 
@@ -130,7 +150,7 @@ class ProcessFindings:
         out_of_memory_count: the number of out-of-memory errors.
         avoided_count: failed allocations inside PyTorch after which it went on in another way.
         out_of_memory: the first out-of-memory error, if any.
-        read_backs: copies from the card to the host.
+        reads: copies from the card to the host.
         read_lines: the lines that made such copies, the most frequent first.
         unknown: calls that are not emulated, from the emulation's journal.
         assumed: what was assumed that a real card might not do, likewise.
@@ -154,7 +174,7 @@ class ProcessFindings:
     out_of_memory_count: int = 0
     avoided_count: int = 0
     out_of_memory: OutOfMemory | None = None
-    read_backs: int = 0
+    reads: ReadCounts = ReadCounts()
     read_lines: tuple[ReadLine, ...] = ()
     unknown: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()

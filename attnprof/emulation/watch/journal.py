@@ -7,15 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-ReadBackListener = ctypes.CFUNCTYPE(ctypes.c_int)
-"""The type of a listener in C: called in the thread that reads; returns a signal to send again, or 0."""
+from .findings import ReadCounts
+
+ReadBackListener = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+"""The type of a listener in C: called in the thread that reads, with the level; returns a signal to send again, or 0.
+
+The levels are those of emulation/native/emulator.h: 0 true, 1 drawn, 2 made up, as the attributes of `ReadCounts`.
+"""
 
 
 class _Journal(ctypes.Structure):
     """The struct Journal of emulation/native/journal.c."""
 
     _fields_: ClassVar[Sequence[tuple[str, Any]]] = (
-        ("read_backs", ctypes.c_uint64),
+        ("reads", ctypes.c_uint64 * 3),
         ("unknown", ctypes.c_char * 2048),
         ("assumed", ctypes.c_char * 2048),
     )
@@ -26,12 +31,12 @@ class Journal:
     """The notes since the process began, or since the last `clear`.
 
     Attributes:
-        read_backs: copies from the device to the host.
+        reads: copies from the device to the host.
         unknown: calls that are not emulated.
         assumed: what was assumed that a real card might not do.
     """
 
-    read_backs: int
+    reads: ReadCounts
     unknown: tuple[str, ...]
     assumed: tuple[str, ...]
 
@@ -47,7 +52,7 @@ class EmulatedDriver:
         found = _Journal()
         self._library.attnprof_read_journal(ctypes.byref(found))
         return Journal(
-            found.read_backs,
+            ReadCounts(*found.reads),
             tuple(found.unknown.decode().splitlines()),
             tuple(found.assumed.decode().splitlines()),
         )
@@ -56,7 +61,7 @@ class EmulatedDriver:
         """Empty the journal."""
         self._library.attnprof_clear_journal()
 
-    def on_read_back(self, listener: Callable[[], int] | None) -> None:
+    def on_read_back(self, listener: Callable[[int], int] | None) -> None:
         """Call a listener after each copy from the card to the host.
 
         Args:

@@ -34,7 +34,7 @@ class ReadBacks:
         """Return the lines, the most frequent first."""
         return tuple(ReadLine(line_of(place), copies) for place, copies in self._copies.most_common())
 
-    def _read(self) -> int:
+    def _read(self, _level: int) -> int:
         # A signal handler may run in here, and its exception could not pass through the C code that called this.
         try:
             with self._notes.record_errors("finding the line that reads a value"):

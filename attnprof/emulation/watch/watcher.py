@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .failures import Failures
-from .findings import ProcessFindings, ProgramPeak, to_json
+from .findings import ProcessFindings, ProgramPeak, ReadCounts, to_json
 from .journal import EmulatedDriver, Journal, emulated_driver
 from .notes import Notes
 from .program_peak import HISTORY_CALLS, find_peak
@@ -197,7 +197,7 @@ class Watcher:
     def _findings(self, ended: bool) -> ProcessFindings:
         import torch
 
-        journal = self._driver.journal() if self._driver is not None else Journal(0, (), ())
+        journal = self._driver.journal() if self._driver is not None else Journal(ReadCounts(), (), ())
         return ProcessFindings(
             pid=os.getpid(),
             command=shlex.join(sys.orig_argv),
@@ -216,7 +216,7 @@ class Watcher:
             out_of_memory_count=self._failures.raised,
             avoided_count=self._failures.failed - self._failures.raised,
             out_of_memory=self._failures.first,
-            read_backs=journal.read_backs,
+            reads=journal.reads,
             read_lines=self._read_backs.lines(),
             unknown=journal.unknown,
             assumed=journal.assumed,

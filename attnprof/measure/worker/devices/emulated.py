@@ -46,7 +46,7 @@ class EmulatedDevice(CudaDevice):
     def notes(self) -> tuple[str, ...]:
         journal = self._driver.journal()
         notes = [f"emulation assumes that {line}" for line in journal.assumed]
-        if journal.read_backs:
+        if journal.reads.total:
             notes.append(
                 "read values back from the device, which emulation answers with zeros: "
                 "sizes that depend on them are not those of a card"
