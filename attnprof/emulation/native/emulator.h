@@ -41,6 +41,10 @@ int emu_free_addresses(void *address);
 int emu_take(size_t bytes); /* returns 1, or 0 if fewer bytes are free */
 void emu_give(size_t bytes);
 
+/* ---- addresses.c: the order in which addresses are handed out -------------------------------------- */
+void *emu_map_addresses(size_t bytes); /* a multiple of EMU_GRANULE; they cannot be read or written */
+void emu_unmap_addresses(void *base, size_t bytes);
+
 /* ---- journal.c: events that the record of a case must mention --------------------------------------- */
 /* The level of bytes that a program reads: computed from what the host gave; from a generator, so not the card's
    own numbers; or made up, since they depend on memory that has no values. */

@@ -1,13 +1,10 @@
 /* libcuda.so.1: the card's memory. Bytes are counted against the card's total. Addresses are reserved so that
    none is handed out twice, but they cannot be read or written. */
-#define _GNU_SOURCE
 #include "emulator.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 /* The bytes by which cudaMalloc of 1 byte lowers the free memory of cudaMemGetInfo. PyTorch's allocator requests
    multiples of it (kRoundLarge, c10/core/AllocatorConfig.h). cuMemGetAllocationGranularity returns it too. */
@@ -85,16 +82,8 @@ int emu_find(const void *address, void **base, size_t *bytes) {
   return kind;
 }
 
-/* The addresses are aligned to a granule, as those of a real card are. */
 void *emu_reserve_addresses(size_t bytes) {
-  char *start = mmap(NULL, bytes + EMU_GRANULE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (start == MAP_FAILED) {
-    perror("attnprof emulation: mmap");
-    abort();
-  }
-  char *base = (char *)emu_round_up((size_t)start);
-  if (base > start) munmap(start, base - start);
-  munmap(base + bytes, start + EMU_GRANULE - base);
+  void *base = emu_map_addresses(bytes);
   add(base, bytes, EMU_DEVICE);
   return base;
 }
@@ -102,7 +91,7 @@ void *emu_reserve_addresses(size_t bytes) {
 int emu_free_addresses(void *address) {
   size_t bytes;
   if (drop(address, &bytes) != EMU_DEVICE) return INVALID_VALUE;
-  munmap(address, bytes);
+  emu_unmap_addresses(address, bytes);
   return OK;
 }
 
@@ -122,7 +111,7 @@ int emu_release(void *address) {
   size_t bytes = 0;
   switch (drop(address, &bytes)) {
     case EMU_DEVICE:
-      munmap(address, bytes);
+      emu_unmap_addresses(address, bytes);
       emu_give(bytes);
       emu_trace(1, "release %zu bytes: %zu in use", bytes, emu_used_bytes());
       return OK;
