@@ -115,7 +115,8 @@ def _libraries(toolkit: Toolkit) -> tuple[_Library, ...]:
     names = {name: path.name for name, path in toolkit.libraries.items()}
     cuda = partial(unknown, _CUDA_UNSUPPORTED)
     runtime = tuple(f"runtime_{part}.c" for part in ("device", "memory", "streams", "kernels", "images"))
-    driver = ("card.c", "addresses.c", "memory.c", "journal.c", "driver.c", "driver_memory.c", "driver_modules.c")
+    parts = ("card", "exit", "addresses", "memory", "journal", "driver", "driver_memory", "driver_modules")
+    driver = tuple(f"{part}.c" for part in parts)
     return (
         _Library(_DRIVER, driver, _driver_symbols, cuda, versioned=False),
         _Library(names["cudart"], runtime, exports_of("cudart"), cuda),

@@ -37,10 +37,8 @@ def measure_on(on_card):
 
 def python_on(environ, code):
     """What a program prints as JSON with that card present."""
-    # PyTorch aborts where Python ends while autograd's thread still lets go of its graph.
-    code = f"{textwrap.dedent(code)}\nimport time\ntime.sleep(0.05)"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
         capture_output=True, text=True, check=False, env={**os.environ, **environ},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

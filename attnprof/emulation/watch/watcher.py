@@ -35,9 +35,6 @@ _FIRST_STEPS = 3
 _REFRESH_SECONDS = 1.0
 # The peak is examined again if it has grown by this factor. A leak grows at every step, and examining takes time.
 _GROWTH = 1.01
-# PyTorch aborts if autograd's thread still releases its graph while Python is being finalised. On a real card, the time
-# that kernels take and a printed loss prevent that.
-_AUTOGRAD_SECONDS = 0.05
 
 
 class Watcher:
@@ -170,7 +167,6 @@ class Watcher:
     def _finish(self) -> None:
         with _without_interruption():
             self._report_at_the_end()
-        time.sleep(_AUTOGRAD_SECONDS)
 
     def _report_at_the_end(self) -> None:
         if self._driver is not None:
