@@ -6,7 +6,7 @@
    9.8 and later). The keys of its JSON are not documented; these come from the library's own error messages.
    If the library refuses them, or cuDNN is older, every operation counts as supported without a workspace,
    and the record of each case that relies on this says so. */
-#include "emulator.h"
+#include "cudnn_order.h"
 
 #include <cuda_runtime_api.h>
 #include <cudnn.h>
@@ -104,13 +104,20 @@ void cudnnGetLastErrorString(char *text, size_t size) {
 }
 
 cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, Descriptor *made) {
-  if (attnprof_cudnn_plans()) return said("create", type, real.create(type, made));
+  if (attnprof_cudnn_plans()) {
+    cudnnStatus_t status = said("create", type, real.create(type, made));
+    if (!status && type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) order_add(*made);
+    return status;
+  }
   emu_assume("cuDNN takes no workspace (this cuDNN does not plan without the card)");
   *made = calloc(1, 64);
   return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnBackendDestroyDescriptor(Descriptor descriptor) {
-  if (plans) return real.destroy(descriptor);
+  if (plans) {
+    order_remove(descriptor);
+    return real.destroy(descriptor);
+  }
   free(descriptor);
   return CUDNN_STATUS_SUCCESS;
 }
@@ -121,6 +128,7 @@ cudnnStatus_t cudnnBackendFinalize(Descriptor descriptor) {
   return plans ? said("finalize", 0, real.finalize(descriptor)) : CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, Descriptor plan, Descriptor pack) {
+  order_run(plan);
   return CUDNN_STATUS_SUCCESS;
 }
 
@@ -173,7 +181,9 @@ cudnnStatus_t cudnnBackendGetAttribute(Descriptor const descriptor, cudnnBackend
                                        cudnnBackendAttributeType_t type, int64_t room, int64_t *count, void *values) {
   if (!plans) return get_unplanned(name, type, room, count, values);
   cudnnStatus_t status = said("get", name, real.get(descriptor, name, type, room, count, values));
-  if (!status && name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE && values)
+  if (!status && name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE && values) {
+    order_learn_workspace(descriptor, *(int64_t *)values);
     emu_trace(1, "cuDNN's plan takes a workspace of %lld bytes", (long long)*(int64_t *)values);
+  }
   return status;
 }

@@ -45,6 +45,13 @@ void emu_give(size_t bytes);
 void *emu_map_addresses(size_t bytes); /* a multiple of EMU_GRANULE; they cannot be read or written */
 void emu_unmap_addresses(void *base, size_t bytes);
 
+/* ---- clock.c: the device's clock, which counts operations -------------------------------------------- */
+void emu_tick(unsigned count);
+uint64_t emu_clock(void); /* is never 0 */
+/* A plan of cuDNN ran that a program compares with rivals by time, or with none; `begins` for the first of them. */
+void emu_plan_ran(int rivals, int begins);
+void emu_time_read(void); /* notes that a program asked how long something took */
+
 /* ---- journal.c: events that the record of a case must mention --------------------------------------- */
 /* The level of bytes that a program reads: computed from what the host gave; from a generator, so not the card's
    own numbers; or made up, since they depend on memory that has no values. */

@@ -6,4 +6,4 @@
 #include <cuda_runtime_api.h>
 
 cudaError_t rt_return(int status); /* stores an error for cudaGetLastError; returns it */
-void rt_launched(void);            /* counts a kernel as a graph node if a capture is active */
+void rt_launched(void);            /* counts a kernel on the clock, and as a graph node if a capture is active */

@@ -1,10 +1,8 @@
 /* libcudart: streams, events and graph capture. Every operation is complete as soon as it is issued. Events
-   contain the host's clock, and a graph only the number of kernels that were captured. */
-#define _GNU_SOURCE
+   contain the device's clock, and a graph only the number of kernels that were captured. */
 #include "runtime.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 /* ---- streams ---------------------------------------------------------------------------------------- */
 typedef struct {
@@ -45,9 +43,11 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void 
 }
 
 /* ---- events ----------------------------------------------------------------------------------------- */
+static const float MS_PER_TICK = 0.01f; /* as a small kernel takes */
+
 typedef struct {
   unsigned flags;
-  double recorded_ms; /* 0 until recorded */
+  uint64_t recorded; /* 0 until recorded */
 } Event;
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
@@ -62,9 +62,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  ((Event *)event)->recorded_ms = now.tv_sec * 1e3 + now.tv_nsec * 1e-6;
+  emu_tick(1); /* programs divide by the time between two events */
+  ((Event *)event)->recorded = emu_clock();
   return cudaSuccess;
 }
 cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags) {
@@ -74,9 +73,10 @@ cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaSuccess; }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) { return cudaSuccess; }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) {
   const Event *from = (Event *)start, *to = (Event *)end;
-  if (!from->recorded_ms || !to->recorded_ms || ((from->flags | to->flags) & cudaEventDisableTiming))
+  if (!from->recorded || !to->recorded || ((from->flags | to->flags) & cudaEventDisableTiming))
     return rt_return(cudaErrorInvalidResourceHandle);
-  *ms = to->recorded_ms - from->recorded_ms;
+  emu_time_read();
+  *ms = (int64_t)(to->recorded - from->recorded) * MS_PER_TICK;
   return cudaSuccess;
 }
 
@@ -86,7 +86,10 @@ static unsigned long long captures;
 static size_t nodes;
 static char the_graph[64];
 
-void rt_launched(void) { nodes += capturing == cudaStreamCaptureStatusActive; }
+void rt_launched(void) {
+  emu_tick(1);
+  nodes += capturing == cudaStreamCaptureStatusActive;
+}
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status) {
   *status = capturing;
