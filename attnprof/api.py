@@ -13,7 +13,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeVar
 
 from attnprof.cases.cards import Card, catalogue
-from attnprof.cases.parsing import Bytes, Cards, Location, Names, Numbers, Sizes, parse_one_card, parse_words
+from attnprof.cases.parsing import (
+    Bytes,
+    Cards,
+    Location,
+    Names,
+    Numbers,
+    Sizes,
+    parse_flag,
+    parse_one_card,
+    parse_words,
+)
 from attnprof.cases.plan import DEFAULT_STRATEGIES, RECOMMENDED_STRATEGIES
 from attnprof.cases.workload import MODES
 from attnprof.progress import (
@@ -327,6 +337,7 @@ def profile_model(
     case_seconds: SupportsFloat = 1.0,
     timeout: SupportsFloat = 300.0,
     seed: SupportsIndex = 0,
+    values: bool = True,
     out: Location | None = None,
     resume: bool = False,
     retry: Names | None = None,
@@ -367,6 +378,7 @@ def profile_model(
         case_seconds: as in `sweep`.
         timeout: as in `sweep`.
         seed: as in `sweep`.
+        values: whether small values live on an emulated card; without, everything read from it is zeros.
         out: as in `sweep`.
         resume: as in `sweep`.
         retry: as in `sweep`.
@@ -395,6 +407,7 @@ def profile_model(
         case_seconds=case_seconds,
         timeout=timeout,
         seed=seed,
+        values=values,
         out=out,
         resume=resume,
         retry=retry,
@@ -403,11 +416,17 @@ def profile_model(
 
 
 def run_program(
-    command: Sequence[Location], gpu: str | Card, *, context: Bytes | None = None, stdout: IO[str] | None = None
+    command: Sequence[Location],
+    gpu: str | Card,
+    *,
+    context: Bytes | None = None,
+    values: bool = True,
+    stdout: IO[str] | None = None,
 ) -> ProgramRun:
     """Run any PyTorch program, unchanged, on an emulated card.
 
-    The program's output and input are this process's. Nothing is computed: its losses and images are meaningless.
+    The program's output and input are this process's. Only small values are computed: its losses and images are
+    meaningless.
 
     Examples:
         With `train.py` in this folder, and PyTorch's CUDA build installed:
@@ -419,6 +438,7 @@ def run_program(
         command: the program and its arguments.
         gpu: the card, as `"t4"`, `"t4,memory=8GB"` or one of `cards()`.
         context: memory that its CUDA context takes, as `"300MiB"`.
+        values: whether small values live on the card; without, everything that the program reads from it is zeros.
         stdout: where the program's standard output goes, if not to this process's.
 
     Returns:
@@ -430,7 +450,7 @@ def run_program(
     from attnprof.studies.program import run_program as run
 
     words = parse_words(command, "command")
-    return run(parse_one_card(gpu, context), words, _print_line, stdout=stdout)
+    return run(parse_one_card(gpu, context), words, _print_line, values=parse_flag(values, "values"), stdout=stdout)
 
 
 def cards() -> tuple[Card, ...]:

@@ -137,3 +137,4 @@ class _Settings:
     case_seconds: Seconds | None = None
     timeout_seconds: Seconds | None = None
     memory_only: bool = False
+    values: bool = False

@@ -18,6 +18,7 @@ class Settings:
         timeout_seconds: time after which a case is ended as timed out.
         memory_only: whether latency and exactness are left out.
         estimates: whether a latency that cannot be measured, or not in time, is estimated.
+        values: whether small values live on an emulated card.
     """
 
     device: str = "auto"
@@ -27,8 +28,10 @@ class Settings:
     timeout_seconds: float = 300.0
     memory_only: bool = False
     estimates: bool = False
+    values: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings that must agree for two records to be in one file."""
-        kept = {k: value for k, value in asdict(self).items() if k not in ("device", "memory_only", "estimates")}
-        return {**kept, "memory_only": True} if self.memory_only else kept  # older files know no such key
+        kept = {k: value for k, value in asdict(self).items() if k not in ("device", "estimates")}
+        # Older files do not know these.
+        return {k: value for k, value in kept.items() if value or k not in ("memory_only", "values")}

@@ -138,6 +138,13 @@ Out = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Values = Annotated[
+    bool,
+    typer.Option(
+        help="Compute small values on the host, so that what is read from an emulated card is true where possible.",
+        rich_help_panel=DEVICE,
+    ),
+]
 Resume = Annotated[
     bool,
     typer.Option(

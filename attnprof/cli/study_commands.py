@@ -48,6 +48,7 @@ from attnprof.cli.options import (
     Seed,
     Strategy,
     Timeout,
+    Values,
     examples,
 )
 from attnprof.cli.outputs import require_output
@@ -413,6 +414,7 @@ def model(
     case_seconds: CaseSeconds = "1.0",
     timeout: Timeout = "300.0",
     seed: Seed = "0",
+    values: Values = True,
     out: Out = None,
     resume: Resume = False,
     retry: Retry = None,
@@ -443,6 +445,7 @@ def model(
         case_seconds=case_seconds,
         timeout=timeout,
         seed=seed,
+        values=values,
         out=out,
         resume=resume,
         retry=retry,
@@ -473,15 +476,16 @@ def run(
         list[str] | None, typer.Argument(metavar="PROGRAM...", help="The program and its arguments, after --.")
     ] = None,
     context: Context = None,
+    values: Values = True,
     format: Format = "table",
 ) -> None:
     """Run any PyTorch program, unchanged, on an emulated card.
 
     Reports the program's peak memory and what held it, the line that runs out of memory, and what emulation cannot
-    follow. Nothing is computed: losses and images are meaningless. The exit code is the program's own, or 128 plus
-    the number of the signal that ended it.
+    follow. Only small values are computed: losses and images are meaningless. The exit code is the program's own, or
+    128 plus the number of the signal that ended it.
     """
     output = require_output(format)
     if not command:
         raise AttnprofError("run: name a program after the options, as in attnprof run --gpu t4 -- python train.py")
-    commands.run(parse_one_card(gpu, context), command, output)
+    commands.run(parse_one_card(gpu, context), command, output, values=values)

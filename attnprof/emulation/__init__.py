@@ -1,8 +1,9 @@
 """The emulation of a CUDA card that is not there, for the real CUDA build of torch. Needs no torch itself.
 
 Small C libraries (`native/`) stand in for the CUDA driver, runtime, cuBLAS, cuDNN and NVML. They count every byte and
-compute nothing. Above them PyTorch's own code runs unchanged: its caching allocator and statistics, its choice of
-kernels, autograd, and its out-of-memory error.
+compute nothing. A C++ library (`native/values/`) can be added, which computes small values on the host. Above them
+PyTorch's own code runs unchanged: its caching allocator and statistics, its choice of kernels, autograd, and its
+out-of-memory error.
 
 A process finds the card through environment variables: `LD_PRELOAD` loads the libraries, variables that begin with
 `ATTNPROF_` describe the card, `CUDA_VISIBLE_DEVICES` selects it, and `TORCH_DISABLE_NATIVE_JIT` keeps torch from
@@ -17,10 +18,11 @@ from collections.abc import Callable
 from attnprof.cases.cards import Card
 from attnprof.emulation.build import library_paths
 from attnprof.emulation.toolkit import find_toolkit
+from attnprof.emulation.values_library import values_environment
 
 KNOWN_LIMITATIONS = (
-    "Nothing is computed: device memory reads back as zeros, so sizes that depend on values are wrong. The report of a "
-    "case or program that reads values back contains a note.",
+    "Only small values are computed, on the host and for programs and models alone: a tensor of more than 4 MiB, and "
+    "what follows from one, has made-up values. The report names each line that reads such a value.",
     "The processes of a program do not share the card: each has a card of its own.",
     "Nothing takes the time that the card would take, so latency and exactness are left empty.",
     "The memory of the CUDA context, loaded code and library handles is an allowance (--context), not emulated.",
@@ -38,12 +40,16 @@ KNOWN_LIMITATIONS = (
 )
 
 
-def emulation_environment(card: Card, notify: Callable[[str], None] = lambda _: None) -> dict[str, str]:
+def emulation_environment(
+    card: Card, notify: Callable[[str], None] = lambda _: None, *, values: bool = False
+) -> dict[str, str]:
     """Return the environment variables with which a process finds an emulated card.
 
     Args:
         card: the card to emulate.
         notify: called with a line of text before anything that takes a while, such as the first build.
+        values: whether small values live on the card, so that what a program reads from it is true where possible. A
+            study of attention strategies needs none.
 
     Returns:
         The variables, to be added to the environment of a process before it starts.
@@ -63,4 +69,5 @@ def emulation_environment(card: Card, notify: Callable[[str], None] = lambda _: 
         "CUDA_VISIBLE_DEVICES": "0",
         # Triton would compile for the card and look for its driver (torch/_native/common_utils.py).
         "TORCH_DISABLE_NATIVE_JIT": "1",
+        **(values_environment(toolkit, notify) if values else {}),
     }

@@ -16,7 +16,7 @@ def main() -> None:
         sys.exit("usage: python -m attnprof.emulation GPU COMMAND...")
     try:
         [card] = parse_cards(sys.argv[1])
-        environ = emulation_environment(card, lambda text: print(text, file=sys.stderr, flush=True))
+        environ = emulation_environment(card, lambda text: print(text, file=sys.stderr, flush=True), values=True)
     except AttnprofError as error:
         sys.exit(str(error))
     except ValueError:

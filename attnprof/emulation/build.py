@@ -10,26 +10,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from attnprof.emulation.cache import (
-    BUILDING,
-    cannot_build,
-    clean,
-    damage,
-    locked,
-    mark_used,
-    private_folder,
-    remedy,
-    write_manifest,
-)
+from attnprof.emulation.cache import built
+from attnprof.emulation.compiler import run_compiler
 from attnprof.emulation.toolkit import EmulationError, Toolkit
 
 _SOURCES = Path(__file__).with_name("native")
@@ -71,32 +60,13 @@ def library_paths(toolkit: Toolkit, notify: Callable[[str], None] = lambda _: No
         EmulationError: the cache folder cannot be written, others can write to it, or the compiler fails.
     """
     libraries = _libraries(toolkit)
-    cache = private_folder()
-    folder = cache / f"torch-{toolkit.torch}-cuda-{toolkit.cuda}-{_fingerprint(toolkit)}"
-    try:
-        if not folder.is_dir() or damage(folder):
-            with locked(cache, notify):
-                _build_if_needed(libraries, toolkit, folder, notify)
-        mark_used(folder)
-    except OSError as error:
-        raise cannot_build(cache, error) from None
+    folder = built(
+        f"torch-{toolkit.torch}-cuda-{toolkit.cuda}-{_fingerprint(toolkit)}",
+        f"the emulated device for torch {toolkit.torch} (once, some seconds)",
+        partial(_build, libraries, toolkit),
+        notify,
+    )
     return tuple(folder / library.soname for library in libraries)
-
-
-def _build_if_needed(
-    libraries: tuple[_Library, ...], toolkit: Toolkit, folder: Path, notify: Callable[[str], None]
-) -> None:
-    """Build what is missing or damaged, unless another process just did; the cache folder is locked."""
-    if folder.exists():
-        why = damage(folder)
-        if not why:
-            return
-        notify(f"the emulated device in {folder} is damaged ({why}): building it again")
-        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
-    else:
-        notify(f"building the emulated device for torch {toolkit.torch} (once, some seconds)")
-    clean(folder.parent, keep=folder)
-    _build(libraries, toolkit, folder)
 
 
 def _libraries(toolkit: Toolkit) -> tuple[_Library, ...]:
@@ -115,8 +85,8 @@ def _libraries(toolkit: Toolkit) -> tuple[_Library, ...]:
     names = {name: path.name for name, path in toolkit.libraries.items()}
     cuda = partial(unknown, _CUDA_UNSUPPORTED)
     runtime = tuple(f"runtime_{part}.c" for part in ("device", "memory", "streams", "kernels", "images"))
-    parts = ("card", "exit", "addresses", "clock", "memory", "journal", "driver", "driver_memory", "driver_modules")
-    driver = tuple(f"{part}.c" for part in parts)
+    parts = ("card", "exit", "addresses", "clock", "memory", "shadows", "journal")
+    driver = tuple(f"{part}.c" for part in (*parts, "driver", "driver_memory", "driver_modules"))
     return (
         _Library(_DRIVER, driver, _driver_symbols, cuda, versioned=False),
         _Library(names["cudart"], runtime, exports_of("cudart"), cuda),
@@ -130,7 +100,7 @@ def _libraries(toolkit: Toolkit) -> tuple[_Library, ...]:
 def _fingerprint(toolkit: Toolkit) -> str:
     """Return a digest of the C sources, the libraries that torch brings, and the compiler's name."""
     digest = hashlib.sha256()
-    for path in [*sorted(_SOURCES.rglob("*.[ch]")), Path(__file__)]:
+    for path in [*sorted(_SOURCES.glob("*.[ch]")), *sorted(_SOURCES.glob("include/**/*.h")), Path(__file__)]:
         digest.update(path.read_bytes())
     for path in [*toolkit.libraries.values(), toolkit.cudnn_graph]:
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
@@ -138,22 +108,17 @@ def _fingerprint(toolkit: Toolkit) -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(libraries: Iterable[_Library], toolkit: Toolkit, folder: Path) -> None:
-    """Build in a temporary folder, which gets its final name when it is complete."""
-    aside = Path(tempfile.mkdtemp(prefix=BUILDING, dir=folder.parent))
-    try:
-        driver, *others = libraries
-        _make(driver, toolkit, aside)
-        with ThreadPoolExecutor() as pool:
-            for done in [pool.submit(_make, library, toolkit, aside) for library in others]:
-                done.result()
-        for path in [*aside.glob("*.[co]"), *aside.glob("*.map")]:
-            path.unlink()
-        write_manifest(aside, (library.soname for library in libraries))
-        _require_loadable([aside / library.soname for library in libraries])
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+def _build(libraries: tuple[_Library, ...], toolkit: Toolkit, folder: Path) -> list[str]:
+    """Build all libraries in a folder, and return their names."""
+    driver, *others = libraries
+    _make(driver, toolkit, folder)
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(_make, library, toolkit, folder) for library in others]:
+            done.result()
+    for path in [*folder.glob("*.[co]"), *folder.glob("*.map")]:
+        path.unlink()
+    _require_loadable([folder / library.soname for library in libraries])
+    return [library.soname for library in libraries]
 
 
 def _make(library: _Library, toolkit: Toolkit, folder: Path) -> None:
@@ -162,7 +127,7 @@ def _make(library: _Library, toolkit: Toolkit, folder: Path) -> None:
     objects = []
     for source in library.sources:
         objects.append(folder / source.replace(".c", ".o"))
-        _run(*toolkit.compiler, *_FLAGS, *include, "-c", _SOURCES / source, "-o", objects[-1])
+        run_compiler(*toolkit.compiler, *_FLAGS, *include, "-c", _SOURCES / source, "-o", objects[-1])
     wanted = library.symbols(toolkit)
     defined = set[str]().union(*(_symbols(toolkit, path) for path in objects))
     lines = ["int emu_unknown(const char *, int);"]
@@ -179,13 +144,13 @@ def _make(library: _Library, toolkit: Toolkit, folder: Path) -> None:
     if library.soname != _DRIVER:
         link += [folder / _DRIVER, "-Wl,-rpath,$ORIGIN"]
     # -fno-builtin: compilers know some of the generated names with other types.
-    _run(*toolkit.compiler, *_FLAGS, "-fno-builtin", *objects, rest, "-o", folder / library.soname, *link)
+    run_compiler(*toolkit.compiler, *_FLAGS, "-fno-builtin", *objects, rest, "-o", folder / library.soname, *link)
 
 
 def _driver_symbols(toolkit: Toolkit) -> set[str]:
     """Return what the driver's header declares, since the driver itself is not among torch's packages."""
     include = [f"-I{path}" for path in (_SOURCES / "include", *toolkit.includes)]
-    text = _run(*toolkit.compiler, "-E", *include, "-include", "cuda.h", "-x", "c", os.devnull)
+    text = run_compiler(*toolkit.compiler, "-E", *include, "-include", "cuda.h", "-x", "c", os.devnull)
     return set(re.findall(r"\b(cu[A-Z]\w*)\(", text))
 
 
@@ -201,7 +166,7 @@ def _plain_names(names: set[str]) -> list[str]:
 
 def _symbols(toolkit: Toolkit, path: Path, *options: str) -> set[str]:
     """Return the functions that an object file or a library defines."""
-    lines = _run(toolkit.symbols, "--defined-only", *options, path).splitlines()
+    lines = run_compiler(toolkit.symbols, "--defined-only", *options, path).splitlines()
     fields = [line.split() for line in lines]
     return {words[2].partition("@")[0] for words in fields if len(words) == 3 and words[1] == "T"}
 
@@ -217,36 +182,3 @@ def _require_loadable(paths: Iterable[Path]) -> None:
             f"the emulated device cannot be loaded from the cache folder ({why}): set XDG_CACHE_HOME to a folder on a "
             f"file system that is not mounted with noexec"
         )
-
-
-def _run(*command: str | Path) -> str:
-    """Run a command and return its output; raise EmulationError if it fails.
-
-    Its temporary files go beside what it builds, so that only the cache folder needs room.
-    """
-    words = [str(word) for word in command]
-    output = Path(words[words.index("-o") + 1]).parent if "-o" in words else None
-    environ = {**os.environ, "LC_ALL": "C", **({"TMPDIR": str(output)} if output else {})}
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False, env=environ)
-    except OSError as error:
-        raise EmulationError(f"cannot run {command[0]}: {error.strerror}; set CC to a C compiler") from None
-    if done.returncode:
-        raise EmulationError(_compiler_failure(words[0], done))
-    return done.stdout
-
-
-def _compiler_failure(name: str, done: subprocess.CompletedProcess[str]) -> str:
-    """Return one line on a compiler that failed."""
-    said = done.stderr.strip().splitlines() or [_how_it_ended(done.returncode)]
-    words = next((line for line in said if remedy(line)), None)
-    words = words or next((line for line in said if "error" in line), said[-1])
-    if done.returncode < 0 or "Killed" in done.stderr:
-        action = "end other programs if the machine is out of memory, and try again"
-    else:
-        action = remedy(words) or "install gcc with the C library's headers (build-essential), or set CC to another"
-    return f"the emulated device cannot be compiled: {name}: {words}; {action}"
-
-
-def _how_it_ended(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"ended by signal {-code}"

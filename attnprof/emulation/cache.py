@@ -13,6 +13,7 @@ import os
 import pwd
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -75,6 +76,52 @@ def private_folder() -> Path:
     if why:
         raise EmulationError(f"the emulated device is not kept in {folder}, since {why}: {_ELSEWHERE}")
     return folder
+
+
+def built(name: str, what: str, build: Callable[[Path], Iterable[str]], notify: Callable[[str], None]) -> Path:
+    """Return a folder of libraries; build them if this is the first time, or if they are damaged.
+
+    Args:
+        name: the folder's name, which tells what the libraries are built from.
+        what: the libraries in words, for `notify`.
+        build: builds them in an empty folder and returns the names of the files to keep.
+        notify: called with a line of text before the build.
+
+    Raises:
+        EmulationError: the cache folder cannot be written, others can write to it, or the compiler fails.
+    """
+    cache = private_folder()
+    folder = cache / name
+    try:
+        if not folder.is_dir() or damage(folder):
+            with locked(cache, notify):
+                _build_if_needed(folder, what, build, notify)
+        mark_used(folder)
+    except OSError as error:
+        raise cannot_build(cache, error) from None
+    return folder
+
+
+def _build_if_needed(
+    folder: Path, what: str, build: Callable[[Path], Iterable[str]], notify: Callable[[str], None]
+) -> None:
+    """Build what is missing or damaged, unless another process just did; the cache folder is locked."""
+    if folder.exists():
+        why = damage(folder)
+        if not why:
+            return
+        notify(f"the emulated device in {folder} is damaged ({why}): building it again")
+        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    else:
+        notify(f"building {what}")
+    clean(folder.parent, keep=folder)
+    # The folder gets its final name when it is complete.
+    aside = Path(tempfile.mkdtemp(prefix=BUILDING, dir=folder.parent))
+    try:
+        write_manifest(aside, build(aside))
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def cannot_build(folder: Path, error: OSError) -> EmulationError:

@@ -30,6 +30,7 @@ class Toolkit:
 
     Attributes:
         torch: the version of torch, as `2.14.1+cu130`.
+        torch_folder: the folder of its package.
         cuda: the version of CUDA, as `13.0`.
         libraries: paths of cudart, cublas, cublasLt and cudnn as torch brings them.
         cudnn_graph: the path of the part of cuDNN that makes execution plans.
@@ -39,6 +40,7 @@ class Toolkit:
     """
 
     torch: str
+    torch_folder: Path
     cuda: str
     libraries: dict[str, Path]
     cudnn_graph: Path
@@ -87,6 +89,7 @@ def find_toolkit() -> Toolkit:
     libraries = {name: path for name, path in found.items() if path is not None}
     return Toolkit(
         torch=torch,
+        torch_folder=Path(spec.origin).parent,
         cuda=cuda,
         cudnn_graph=libraries.pop("cudnn_graph"),
         libraries=libraries,

@@ -33,4 +33,5 @@ def make_runner(settings: Settings, card: Card | None, tell: Callable[[str], Non
         return Runner(settings)
     from attnprof.emulation import emulation_environment
 
-    return Runner(replace(settings, device="cuda"), card=card, environ=emulation_environment(card, tell))
+    environ = emulation_environment(card, tell, values=settings.values)
+    return Runner(replace(settings, device="cuda"), card=card, environ=environ)

@@ -54,7 +54,12 @@ class ProgramRun:
 
 
 def run_program(
-    card: Card, command: Sequence[str], tell: Callable[[str], None] = lambda _: None, stdout: IO[str] | None = None
+    card: Card,
+    command: Sequence[str],
+    tell: Callable[[str], None] = lambda _: None,
+    *,
+    values: bool = True,
+    stdout: IO[str] | None = None,
 ) -> ProgramRun:
     """Run a program with this process's input and output, and pass SIGINT and SIGTERM on to it.
 
@@ -62,6 +67,7 @@ def run_program(
         card: the only CUDA device that the program finds.
         command: the program and its arguments.
         tell: called with a line of text before something that takes a while.
+        values: whether small values live on the card.
         stdout: where the program's standard output goes, if not to this process's.
 
     Raises:
@@ -72,7 +78,7 @@ def run_program(
         raise AttnprofError(
             f"run: {shown(command[0])}: no such program, or not executable; write python before a script"
         )
-    environ = {**os.environ, **emulation_environment(card, tell)}
+    environ = {**os.environ, **emulation_environment(card, tell, values=values)}
     with _folder() as folder:
         environ["ATTNPROF_WATCH_FOLDER"] = folder
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_SITE), os.environ.get("PYTHONPATH")]))

@@ -258,6 +258,7 @@ def model_study(
     case_seconds: str | SupportsFloat = 1.0,
     timeout: str | SupportsFloat = 300.0,
     seed: str | SupportsIndex = 0,
+    values: bool = True,
     out: Location | None = None,
     resume: bool = False,
     retry: Names | None = None,
@@ -280,7 +281,8 @@ def model_study(
         checkpointing=parse_flag(checkpointing, "checkpointing"),
         channels_last=parse_flag(channels_last, "channels-last"),
     )
-    settings = _settings(device, budget, timeout, seed, case_seconds)
+    on_card = parse_flag(values, "values") and gpu is not None
+    settings = _settings(device, budget, timeout, seed, case_seconds, values=on_card)
     place = _place("model", settings, gpu, context, out, resume, retry)
     return ModelStudy(plan=plan, largest_batch=parse_flag(largest_batch, "largest-batch"), **place)
 
@@ -294,6 +296,7 @@ def _settings(
     *,
     memory_only: bool = False,
     estimates: bool = False,
+    values: bool = False,
 ) -> Settings:
     return Settings(
         device=parse_device(device),
@@ -303,6 +306,7 @@ def _settings(
         timeout_seconds=parse_seconds(timeout, "timeout"),
         memory_only=memory_only,
         estimates=estimates,
+        values=values,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from attnprof.emulation import build, cache
+from attnprof.emulation import cache
 from attnprof.emulation.build import library_paths
 from attnprof.emulation.cache import clean, damage, locked, private_folder, write_manifest
 from attnprof.emulation.toolkit import EmulationError, find_toolkit
@@ -196,7 +196,7 @@ def test_a_disk_that_does_not_take_it_is_told_with_the_remedy(home, toolkit, mon
     def refused(**_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(build.tempfile, "mkdtemp", refused)
+    monkeypatch.setattr(cache.tempfile, "mkdtemp", refused)
     with pytest.raises(EmulationError, match=f"cannot be built in .*: {os.strerror(number)}; {remedy}"):
         library_paths(toolkit)
     monkeypatch.undo()

@@ -46,7 +46,7 @@ def examined(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(doctor, "version", lambda _: "2.9.0")
 
-    def no_emulation(*_):
+    def no_emulation(*_, **__):
         raise EmulationError("no C compiler: install gcc, or set CC")
 
     monkeypatch.setattr(attnprof.emulation, "emulation_environment", no_emulation)

@@ -18,7 +18,7 @@ def run(monkeypatch, tmp_path):
     """Run a shell's command; the card does not matter, and is not emulated."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(program.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(program, "emulation_environment", lambda *_: {})
+    monkeypatch.setattr(program, "emulation_environment", lambda *_, **__: {})
     monkeypatch.setattr(program, "find_toolkit", lambda: type("Toolkit", (), {"torch": "2.14.1"}))
     yield lambda text: run_program(parse_cards("t4")[0], ["sh", "-c", text])
     assert not list(tmp_path.glob("attnprof-run-*"))

@@ -16,7 +16,10 @@ CUresult cuMemFree(CUdeviceptr address) { return emu_release((void *)address); }
 CUresult cuMemGetAddressRange(CUdeviceptr *base, size_t *bytes, CUdeviceptr address) {
   return emu_find((void *)address, (void **)base, bytes) ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
-CUresult cuMemsetD32Async(CUdeviceptr address, unsigned value, size_t count, CUstream stream) { return CUDA_SUCCESS; }
+CUresult cuMemsetD32Async(CUdeviceptr address, unsigned value, size_t count, CUstream stream) {
+  emu_set((void *)address, value, sizeof value, count);
+  return CUDA_SUCCESS;
+}
 
 /* ---- virtual memory management ---------------------------------------------------------------------- */
 typedef struct {

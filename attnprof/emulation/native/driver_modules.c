@@ -68,5 +68,6 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuui
 CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                         unsigned bz, unsigned shared_bytes, CUstream stream, void **arguments, void **extra) {
   emu_trace(2, "launch %s", (const char *)function);
+  emu_stray_launch(arguments);
   return emu_launchable(gx, gy, gz, bx, by, bz) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "values_interface.h"
+
 /* ---- card.c: the card that is emulated -------------------------------------------------------------- */
 typedef struct {
   char name[128];
@@ -52,10 +54,22 @@ uint64_t emu_clock(void); /* is never 0 */
 void emu_plan_ran(int rivals, int begins);
 void emu_time_read(void); /* notes that a program asked how long something took */
 
+/* ---- shadows.c: the values of small pieces of device memory ------------------------------------------ */
+void emu_load_values(void); /* loads the library of values, if one is wanted; before any range is added */
+void emu_add_shadow(void *base, size_t bytes);
+void emu_drop_shadow(void *base);
+void emu_copy_from_device(void *to, const void *from, size_t bytes);
+void emu_copy_to_device(void *to, const void *from, size_t bytes, int from_device);
+void emu_set(void *to, unsigned value, size_t width, size_t elements);
+void emu_stray_launch(void **arguments); /* what a kernel may write that no known operator launched is made up */
+void emu_capture(unsigned long long graph);
+void emu_replay(unsigned long long graph);
+void emu_forget_graph(unsigned long long graph);
+
 /* ---- journal.c: events that the record of a case must mention --------------------------------------- */
 /* The level of bytes that a program reads: computed from what the host gave; from a generator, so not the card's
    own numbers; or made up, since they depend on memory that has no values. */
-enum { EMU_TRUE, EMU_DRAWN, EMU_MADE_UP, EMU_LEVELS };
+enum { EMU_READ_TRUE, EMU_READ_DRAWN, EMU_READ_MADE_UP, EMU_LEVELS };
 
 int emu_unknown(const char *call, int status); /* notes a call that is not emulated; returns the status */
 void emu_assume(const char *what);             /* notes an answer that a real card might not give */

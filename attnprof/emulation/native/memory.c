@@ -85,12 +85,14 @@ int emu_find(const void *address, void **base, size_t *bytes) {
 void *emu_reserve_addresses(size_t bytes) {
   void *base = emu_map_addresses(bytes);
   add(base, bytes, EMU_DEVICE);
+  emu_add_shadow(base, bytes);
   return base;
 }
 
 int emu_free_addresses(void *address) {
   size_t bytes;
   if (drop(address, &bytes) != EMU_DEVICE) return INVALID_VALUE;
+  emu_drop_shadow(address);
   emu_unmap_addresses(address, bytes);
   return OK;
 }
@@ -111,6 +113,7 @@ int emu_release(void *address) {
   size_t bytes = 0;
   switch (drop(address, &bytes)) {
     case EMU_DEVICE:
+      emu_drop_shadow(address);
       emu_unmap_addresses(address, bytes);
       emu_give(bytes);
       emu_trace(1, "release %zu bytes: %zu in use", bytes, emu_used_bytes());
@@ -130,11 +133,8 @@ int emu_allocate_host(void **address, size_t bytes) {
 void emu_register_host(void *address, size_t bytes) { add(address, bytes, EMU_REGISTERED); }
 
 void emu_copy(void *to, const void *from, size_t bytes) {
-  if (emu_find(to, NULL, NULL) == EMU_DEVICE) return;
-  if (emu_find(from, NULL, NULL) == EMU_DEVICE) {
-    emu_read_back(EMU_MADE_UP);
-    memset(to, 0, bytes);
-  } else {
-    memmove(to, from, bytes);
-  }
+  int from_device = emu_find(from, NULL, NULL) == EMU_DEVICE;
+  if (emu_find(to, NULL, NULL) == EMU_DEVICE) emu_copy_to_device(to, from, bytes, from_device);
+  else if (from_device) emu_copy_from_device(to, from, bytes);
+  else memmove(to, from, bytes);
 }

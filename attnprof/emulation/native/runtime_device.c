@@ -52,6 +52,7 @@ cudaError_t cudaGetDeviceCount(int *count) {
   return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int *device) {
+  emu_load_values(); /* PyTorch calls this when it initialises CUDA: all of its operators are there by now */
   *device = 0;
   return cudaSuccess;
 }

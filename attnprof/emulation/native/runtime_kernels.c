@@ -64,7 +64,7 @@ cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *stub) {
 static int has_image(const Kernel *kernel) {
   return images_serve(kernel->images, emu_card()->major, emu_card()->minor);
 }
-static cudaError_t launch(const void *stub, dim3 grid, dim3 block, size_t shared_bytes) {
+static cudaError_t launch(const void *stub, dim3 grid, dim3 block, size_t shared_bytes, void **arguments) {
   const Kernel *kernel = kernel_of(stub);
   cudaError_t error = cudaSuccess;
   if (!has_image(kernel)) error = cudaErrorNoKernelImageForDevice;
@@ -73,22 +73,23 @@ static cudaError_t launch(const void *stub, dim3 grid, dim3 block, size_t shared
   emu_trace(error ? 1 : 2, "launch %s grid %u,%u,%u block %u,%u,%u shared %zu: %s", kernel->name, grid.x, grid.y,
             grid.z, block.x, block.y, block.z, shared_bytes, cudaGetErrorString(error));
   if (!error) rt_launched();
+  if (!error) emu_stray_launch(arguments);
   return rt_return(error);
 }
 cudaError_t cudaLaunchKernel(const void *stub, dim3 grid, dim3 block, void **arguments, size_t shared_bytes,
                              cudaStream_t stream) {
-  return launch(stub, grid, block, shared_bytes);
+  return launch(stub, grid, block, shared_bytes, arguments);
 }
 cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **arguments, size_t shared_bytes,
                                cudaStream_t stream) {
-  return launch(kernel, grid, block, shared_bytes);
+  return launch(kernel, grid, block, shared_bytes, arguments);
 }
 cudaError_t cudaLaunchCooperativeKernel(const void *stub, dim3 grid, dim3 block, void **arguments, size_t shared_bytes,
                                         cudaStream_t stream) {
-  return launch(stub, grid, block, shared_bytes);
+  return launch(stub, grid, block, shared_bytes, arguments);
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *stub, void **arguments) {
-  return launch(stub, config->gridDim, config->blockDim, config->dynamicSmemBytes);
+  return launch(stub, config->gridDim, config->blockDim, config->dynamicSmemBytes, arguments);
 }
 
 /* ---- attributes and occupancy ----------------------------------------------------------------------- */

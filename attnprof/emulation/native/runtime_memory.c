@@ -1,4 +1,4 @@
-/* libcudart: memory. Nothing is written to the device, and reads from it return zeros. */
+/* libcudart: memory. What is written to the device, and read from it, is the shadow of its small values. */
 #include "runtime.h"
 
 #include <stdint.h>
@@ -20,8 +20,13 @@ cudaError_t cudaHostRegister(void *address, size_t bytes, unsigned flags) {
 }
 cudaError_t cudaHostUnregister(void *address) { return rt_return(emu_release(address)); }
 
-cudaError_t cudaMemset(void *address, int value, size_t bytes) { return cudaSuccess; }
-cudaError_t cudaMemsetAsync(void *address, int value, size_t bytes, cudaStream_t stream) { return cudaSuccess; }
+cudaError_t cudaMemset(void *address, int value, size_t bytes) {
+  emu_set(address, (unsigned char)value, 1, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void *address, int value, size_t bytes, cudaStream_t stream) {
+  return cudaMemset(address, value, bytes);
+}
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
   emu_copy(to, from, bytes);
   return cudaSuccess;

@@ -84,7 +84,14 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) 
 static enum cudaStreamCaptureStatus capturing;
 static unsigned long long captures;
 static size_t nodes;
-static char the_graph[64];
+
+/* A graph, and also what is instantiated from it: nothing distinguishes them but their owners. */
+typedef struct {
+  unsigned long long id;
+  size_t nodes;
+  int owners;
+} Graph;
+static Graph *the_graph; /* of the capture that is active */
 
 void rt_launched(void) {
   emu_tick(1);
@@ -97,12 +104,16 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureSta
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
   capturing = cudaStreamCaptureStatusActive;
-  captures++;
   nodes = 0;
+  the_graph = malloc(sizeof *the_graph);
+  *the_graph = (Graph){++captures, 0, 1};
+  emu_capture(the_graph->id);
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
   capturing = cudaStreamCaptureStatusNone;
+  emu_capture(0);
+  the_graph->nodes = nodes;
   *graph = (cudaGraph_t)the_graph;
   return cudaSuccess;
 }
@@ -131,7 +142,8 @@ cudaError_t cudaStreamGetCaptureInfo_v2(cudaStream_t stream, enum cudaStreamCapt
 #endif
 cudaError_t cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *mode) { return cudaSuccess; }
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags) {
-  *executable = (cudaGraphExec_t)the_graph;
+  ((Graph *)graph)->owners++;
+  *executable = (cudaGraphExec_t)graph;
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags) {
@@ -139,9 +151,18 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
 }
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *into, size_t *count) {
   if (into) return rt_return(emu_unknown("cudaGraphGetNodes of the nodes themselves", cudaErrorNotSupported));
-  *count = nodes;
+  *count = ((Graph *)graph)->nodes;
   return cudaSuccess;
 }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) { return cudaSuccess; }
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return cudaSuccess; }
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return cudaSuccess; }
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  emu_replay(((Graph *)executable)->id);
+  return cudaSuccess;
+}
+static cudaError_t let_go(Graph *graph) {
+  if (--graph->owners) return cudaSuccess;
+  emu_forget_graph(graph->id);
+  free(graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return let_go((Graph *)graph); }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return let_go((Graph *)executable); }
