@@ -68,6 +68,12 @@ FIELDS: tuple[Field[tuple[ProgramRun, ProcessFindings]], ...] = (
     Field(
         "peak_step", lambda row: row[1].peak_step, "Optimizer step of the peak; one more than `steps` if after them."
     ),
+    Field("plan_trials", lambda row: row[1].plan_trials, "Operations for which PyTorch tried cuDNN's plans."),
+    Field(
+        "peak_without_trials_bytes",
+        lambda row: row[1].peak_without_trials_bytes,
+        "Highest number of bytes allocated in steps in which it tried none.",
+    ),
     Field("steps", lambda row: row[1].steps, "Optimizer steps that were finished."),
     Field("optimizers", lambda row: row[1].optimizers, "Optimizers that made them."),
     Field("out_of_memory_count", lambda row: row[1].out_of_memory_count, "How often it ran out of memory."),
@@ -189,6 +195,7 @@ def _summary(run: ProgramRun, process: ProcessFindings) -> Grid:
     share = f"{taken / run.card.total_bytes:.0%} of the card"
     figures = {
         "peak allocated": f"{least}{allocated}{_peak_step(process)}",
+        **_without_trials(process),
         "peak reserved": f"{least}{reserved}, with the context {format_bytes(taken)}: {share}",
         "optimizer steps": _steps(process),
     }
@@ -201,6 +208,15 @@ def _peak_step(process: ProcessFindings) -> str:
     if process.peak_step > process.steps:
         return f", after step {process.steps}"
     return f", in step {process.peak_step}"
+
+
+def _without_trials(process: ProcessFindings) -> dict[str, str]:
+    """Return the peak of the steps in which PyTorch tried no plans of cuDNN, if there are others."""
+    peak_bytes = process.peak_without_trials_bytes
+    if not process.plan_trials or peak_bytes is None:
+        return {}
+    least = "" if process.ended else "at least "
+    return {"in other steps": f"{least}{format_bytes(peak_bytes)}: in these, PyTorch tries no plans of cuDNN"}
 
 
 def _steps(process: ProcessFindings) -> str:

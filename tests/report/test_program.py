@@ -180,3 +180,16 @@ def test_markdown_quotes_lines_of_the_program():
     text = program_page(run(FAILED)).markdown()
     assert "```\n/srv/train.py:40  loss.backward()\nCUDA out of memory." in text
     assert "| 9.00 GiB | 2 | 8.00 GiB | /srv/train.py:14" in text
+
+
+def test_the_peak_of_steps_without_trials_of_plans_has_a_line_of_its_own():
+    tried = dataclasses.replace(
+        RAN, ended=True, steps=4, peak_step=1, plan_trials=3, peak_without_trials_bytes=300 * MIB
+    )
+    text = drawn(program_page(run(tried)))
+    assert "peak allocated   1.00 GiB, in step 1\nin other steps   300 MiB: in these, PyTorch tries no plans" in text
+    for other in (
+        dataclasses.replace(tried, plan_trials=0),
+        dataclasses.replace(tried, peak_without_trials_bytes=None),
+    ):
+        assert "in other steps" not in drawn(program_page(run(other)))

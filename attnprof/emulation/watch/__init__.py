@@ -8,8 +8,8 @@ What it changes in the program's process:
 
 - `sitecustomize` is replaced; the one that this hides is run too. `sys.meta_path` has one more finder until torch is
   imported.
-- `torch.OutOfMemoryError.__init__` and `torch._C._cuda_resetPeakMemoryStats` are wrapped, and the caching allocator
-  records its history (`failures`, `watcher`).
+- `torch.OutOfMemoryError.__init__` and the functions of `torch._C` that read and reset peak statistics are wrapped, and
+  the caching allocator records its history (`failures`, `peaks`, `watcher`).
 - An optimizer hook, an exit handler, fork handlers and, if the program has none, a SIGTERM handler are added
   (`watcher`).
 - Ctrl-C is ignored for the moment in which the final report is written (`watcher`).

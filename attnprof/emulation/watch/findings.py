@@ -143,6 +143,8 @@ class ProcessFindings:
         peak_reserved_bytes: likewise of reserved memory.
         peak_step: the optimizer step in which allocated memory was highest, counted from 1; `steps` + 1 if that was
             not in a finished step.
+        plan_trials: operations for which PyTorch tried cuDNN's plans (`cudnn.benchmark`).
+        peak_without_trials_bytes: highest allocated memory in steps in which it tried none; None if it did in all.
         steps: calls of `Optimizer.step`.
         optimizers: the number of optimizers that were stepped.
         peaks_so_far: after a step, the highest allocated memory since the beginning; the first steps and the last.
@@ -167,6 +169,8 @@ class ProcessFindings:
     peak_allocated_bytes: int = 0
     peak_reserved_bytes: int = 0
     peak_step: int = 0
+    plan_trials: int = 0
+    peak_without_trials_bytes: int | None = None
     steps: int = 0
     optimizers: int = 0
     peaks_so_far: dict[int, int] = field(default_factory=dict)

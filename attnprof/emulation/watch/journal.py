@@ -57,6 +57,11 @@ class EmulatedDriver:
             tuple(found.assumed.decode().splitlines()),
         )
 
+    def plan_trials(self) -> int:
+        """Return for how many operations plans of cuDNN were compared by their times."""
+        self._library.attnprof_plan_trials.restype = ctypes.c_ulong
+        return int(self._library.attnprof_plan_trials())
+
     def clear(self) -> None:
         """Empty the journal."""
         self._library.attnprof_clear_journal()

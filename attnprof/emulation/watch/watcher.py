@@ -3,8 +3,8 @@
 It also writes its findings on the way, after a step or a read value and at most once a second, because a program may be
 killed or leave by `os._exit`.
 
-It wraps `torch._C._cuda_resetPeakMemoryStats`, adds a hook after optimizer steps, and handles SIGTERM if the program
-does not. The package's docstring lists everything that changes in the program's process.
+It adds a hook after optimizer steps, and handles SIGTERM if the program does not. The package's docstring lists
+everything that changes in the program's process.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .failures import Failures
 from .findings import ProcessFindings, ProgramPeak, ReadCounts, to_json
 from .journal import EmulatedDriver, Journal, emulated_driver
 from .notes import Notes
+from .peaks import Peaks
 from .program_peak import HISTORY_CALLS, find_peak
 from .read_backs import ReadBacks
 from .snapshot import snapshot
@@ -75,9 +76,8 @@ class Watcher:
         self._used_cuda = False
         self._steps = 0
         self._optimizers: set[int] = set()
-        self._allocated_bytes = self._reserved_bytes = 0
+        self._peaks = Peaks(_DEVICE, lambda: self._steps + 1, self._plan_trials, self._notes)
         self._peaks_so_far: dict[int, int] = {}
-        self._peak_step = 0
         self._examined_bytes = 0  # the peak for which holders were found
         self._peak: ProgramPeak | None = None
         self._written_seconds = time.monotonic()
@@ -105,13 +105,7 @@ class Watcher:
 
             optimizer.register_optimizer_step_post_hook(self._stepped)
         with self._notes.record_errors("keeping the peak that the program resets"):
-            plain = torch._C._cuda_resetPeakMemoryStats
-
-            def reset(device: int) -> None:
-                self._measure(self._steps + 1)
-                plain(device)
-
-            torch._C._cuda_resetPeakMemoryStats = reset
+            self._peaks.follow()
         # A job is stopped with SIGTERM, of which Python would die without running exit handlers.
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._terminated)
@@ -122,32 +116,24 @@ class Watcher:
             return
         self._steps += 1
         self._optimizers.add(id(optimizer))
-        self._measure(self._steps)
-        if self._allocated_bytes > _GROWTH * self._examined_bytes:
+        self._peaks.end_step(self._steps)
+        if self._peaks.allocated_bytes > _GROWTH * self._examined_bytes:
             self._examine_peak()
         if self._steps > _FIRST_STEPS + 1:
             self._peaks_so_far.pop(self._steps - 1, None)
-        self._peaks_so_far[self._steps] = self._allocated_bytes
+        self._peaks_so_far[self._steps] = self._peaks.allocated_bytes
         self._refresh()
 
-    def _measure(self, step: int) -> None:
-        """Note the allocator's peaks, since the program may reset them; a higher one belongs to this step."""
-        import torch
-
-        with self._notes.record_errors("reading the allocator's peaks"):
-            stats = torch.cuda.memory_stats_as_nested_dict(_DEVICE)
-            allocated_bytes = stats["allocated_bytes"]["all"]["peak"]
-            if allocated_bytes > self._allocated_bytes:
-                self._allocated_bytes, self._peak_step = allocated_bytes, step
-            self._reserved_bytes = max(self._reserved_bytes, stats["reserved_bytes"]["all"]["peak"])
+    def _plan_trials(self) -> int:
+        return self._driver.plan_trials() if self._driver is not None else 0
 
     def _examine_peak(self) -> None:
         """Find who held the memory at the peak; not needed if the card was too small, as the failure shows that."""
         if self._failures.first is not None:
             return
-        self._examined_bytes = self._allocated_bytes
+        self._examined_bytes = self._peaks.allocated_bytes
         with self._notes.record_errors("looking at the peak"):
-            found = find_peak(snapshot(), _DEVICE, self._peak_step, self._allocated_bytes)
+            found = find_peak(snapshot(), _DEVICE, self._peaks.step, self._peaks.allocated_bytes)
             self._peak = found or self._peak  # the former one is lower by less than _GROWTH
             if self._peak is None:
                 self._notes.add(
@@ -161,7 +147,7 @@ class Watcher:
 
     def _refresh(self) -> None:
         if time.monotonic() - self._written_seconds > _REFRESH_SECONDS:
-            self._measure(self._steps + 1)
+            self._peaks.measure(self._steps + 1)
             self._write(ended=False)
 
     def _finish(self) -> None:
@@ -172,8 +158,8 @@ class Watcher:
         if self._driver is not None:
             self._driver.on_read_back(None)
         if self._used_cuda:
-            self._measure(self._steps + 1)
-            if self._allocated_bytes > self._examined_bytes:
+            self._peaks.measure(self._steps + 1)
+            if self._peaks.allocated_bytes > self._examined_bytes:
                 self._examine_peak()
         self._write(ended=True)
 
@@ -202,9 +188,11 @@ class Watcher:
             cuda=torch.version.cuda or "",
             used_cuda=self._used_cuda,
             ended=ended,
-            peak_allocated_bytes=self._allocated_bytes,
-            peak_reserved_bytes=self._reserved_bytes,
-            peak_step=self._peak_step,
+            peak_allocated_bytes=self._peaks.allocated_bytes,
+            peak_reserved_bytes=self._peaks.reserved_bytes,
+            peak_step=self._peaks.step,
+            plan_trials=self._plan_trials(),
+            peak_without_trials_bytes=self._peaks.without_trials_bytes,
             steps=self._steps,
             optimizers=len(self._optimizers),
             peaks_so_far=self._peaks_so_far,
