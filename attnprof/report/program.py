@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from signal import NSIG
 from typing import Any
 
 from attnprof.emulation.watch.findings import (
     BACKWARD,
+    BRANCH,
     EARLIER,
     GRADIENTS,
-    Line,
+    SIZE,
     LineHolder,
     ProcessFindings,
-    ReadLine,
 )
 from attnprof.report.grid import Column, Grid, Row
 from attnprof.report.page import Field, Kind, Page, Paragraph, Section, names_of, paragraphs, rows_of
+from attnprof.report.program_lines import line_text
+from attnprof.report.program_reads import alarms, copies_of_use, counts_text, other_reads
 from attnprof.report.provenance import card_text
 from attnprof.studies.program import ProgramRun
 from attnprof.text import signal_name
 from attnprof.units import format_bytes
 
-_HOLDERS, _READ_LINES, _STACK_LINES, _UNREAD = 10, 10, 4, 3  # that are shown
+_HOLDERS, _STACK_LINES, _UNREAD = 10, 4, 3  # that are shown
 _COLUMNS = (
     Column("holds", right=True),
     Column("blocks", right=True, leaves=1),
@@ -41,15 +41,11 @@ _PROCESS_COLUMNS = (
 )
 _SUMMARY_COLUMNS = (Column("figure"), Column("value", folds=True))
 _COMMAND_LETTERS = 80
-_PACKAGES = ("site-packages", "dist-packages")
 _PARTS = {
     GRADIENTS: "gradients of parameters",
     BACKWARD: "backward",
     EARLIER: "allocated before the recorded history",
 }
-# How a line uses a value, as far as its text shows. It is a hint: a value may be used elsewhere.
-_SIZES = re.compile(r"\b(nonzero|argwhere|unique|unique_consecutive|masked_select|repeat_interleave|bincount)\b")
-_BRANCHES = re.compile(r"^(if|elif|while)\b.*:$|^assert\b")
 
 
 FIELDS: tuple[Field[tuple[ProgramRun, ProcessFindings]], ...] = (
@@ -79,6 +75,11 @@ FIELDS: tuple[Field[tuple[ProgramRun, ProcessFindings]], ...] = (
     Field("out_of_memory_count", lambda row: row[1].out_of_memory_count, "How often it ran out of memory."),
     Field("out_of_memory_at", lambda row: _failing_line(row[1]), "The line where it first did."),
     Field("requested_bytes", lambda row: _requested_bytes(row[1]), "What that line asked for."),
+    Field("reads_true", lambda row: row[1].reads.true, "Copies to the host of values computed from what it gave."),
+    Field("reads_drawn", lambda row: row[1].reads.drawn, "Copies of values that depend on random numbers."),
+    Field("reads_made_up", lambda row: row[1].reads.made_up, "Copies of values that emulation made up."),
+    Field("made_up_branches", lambda row: copies_of_use(row[1], BRANCH), "Those of them that decided a branch."),
+    Field("made_up_sizes", lambda row: copies_of_use(row[1], SIZE), "Those of them that decided a size."),
     Field("largest_holder", lambda row: _largest_holder(row[1]), "The line that held the most at the peak or then."),
     Field("largest_holder_bytes", lambda row: _largest_holder_bytes(row[1]), "What that line held."),
 )
@@ -98,8 +99,8 @@ def program_page(run: ProgramRun) -> Page:
         if len(using) > 1:
             sections[0] += tuple(_processes(run, using))
             sections.append((Paragraph(Kind.HEADING, f"Process {shown.pid}:"),))
-        sections[-1] += (*_failure(shown), _summary(run, shown))
-        sections += [_held(shown), (*_read_backs(shown), *paragraphs(Kind.REMARK, _not_followed(shown)))]
+        sections[-1] += (*_failure(shown), _summary(run, shown), *alarms(shown))
+        sections += [_held(shown), other_reads(shown), paragraphs(Kind.REMARK, _not_followed(shown))]
     sections.append(paragraphs(Kind.REMARK, _remarks(run, using)))
     rows = rows_of(FIELDS, ((run, process) for process in run.processes))
     return Page(tuple(sections), names_of(FIELDS), rows, _document(run))
@@ -126,7 +127,7 @@ def _taken_bytes(run: ProgramRun, process: ProcessFindings) -> int:
 
 def _failing_line(process: ProcessFindings) -> str | None:
     failure = process.out_of_memory
-    return _line_text(failure.stack[-1]) if failure and failure.stack else None
+    return line_text(failure.stack[-1]) if failure and failure.stack else None
 
 
 def _requested_bytes(process: ProcessFindings) -> int | None:
@@ -181,7 +182,7 @@ def _failure(process: ProcessFindings) -> Iterator[Paragraph]:
     when = f"in optimizer step {done + 1}" if done else "before the first optimizer step was done"
     asked = f", allocating {format_bytes(failure.requested_bytes)}" if failure.requested_bytes else ""
     yield Paragraph(Kind.FAILURE, f"Out of memory {when}{during}{node}{asked}:")
-    yield from paragraphs(Kind.QUOTE, (_line_text(line) for line in failure.stack[-_STACK_LINES:]))
+    yield from paragraphs(Kind.QUOTE, (line_text(line) for line in failure.stack[-_STACK_LINES:]))
     yield Paragraph(Kind.QUOTE, failure.message)
     if process.out_of_memory_count > 1:
         times = process.out_of_memory_count
@@ -198,6 +199,7 @@ def _summary(run: ProgramRun, process: ProcessFindings) -> Grid:
         **_without_trials(process),
         "peak reserved": f"{least}{reserved}, with the context {format_bytes(taken)}: {share}",
         "optimizer steps": _steps(process),
+        **({"values read": counts_text(process.reads)} if process.reads.total else {}),
     }
     return Grid("", _SUMMARY_COLUMNS, tuple(map(Row, figures.items())), headed=False)
 
@@ -254,20 +256,10 @@ def _holders_grid(when: str, holders: Sequence[LineHolder], allocated_bytes: int
 
 def _holder_lines(holder: LineHolder) -> tuple[str, ...]:
     """Return the line of the program that allocated, and the line of the package that it called, if any."""
-    *before, last = [_line_text(line) for line in (holder.line, holder.package_line) if line] or [""]
+    *before, last = [line_text(line) for line in (holder.line, holder.package_line) if line] or [""]
     part = ("(called by backward)" if last else _PARTS.get(holder.part, holder.part)) if holder.part else ""
     tensor = f"[{holder.largest_tensor}]" if holder.largest_tensor else ""
     return (*before, " ".join(filter(None, (last, part, tensor))))
-
-
-def _line_text(line: Line) -> str:
-    path = Path(line.file)
-    if path.is_absolute() and path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
-    packages = [place for place, part in enumerate(path.parts) if part in _PACKAGES]
-    if packages:
-        path = Path(*path.parts[packages[-1] + 1 :])
-    return f"{path}:{line.line}  {line.source}".rstrip()
 
 
 def _not_followed(process: ProcessFindings) -> Iterator[str]:
@@ -281,30 +273,6 @@ def _not_followed(process: ProcessFindings) -> Iterator[str]:
         yield "The process was killed or left through os._exit: anything after its last report is missing."
     for note in process.notes:
         yield f"Not followed: {note}"
-
-
-def _read_backs(process: ProcessFindings) -> Iterator[Paragraph]:
-    """Yield the lines that read values from the card, if there are any."""
-    found = process.read_lines
-    if not found:
-        return
-    count = "1 line reads" if len(found) == 1 else f"{len(found)} lines read"
-    yield Paragraph(
-        Kind.TEXT,
-        f"{count} values from the card, which computes nothing, and got zeros. Losses and metrics mean nothing, and "
-        f"memory may differ if a size or a branch depends on such a value:",
-    )
-    yield from paragraphs(Kind.QUOTE, map(_read_text, found[:_READ_LINES]))
-    if found[_READ_LINES:]:
-        yield Paragraph(Kind.QUOTE, f"and {len(found) - _READ_LINES} other lines")
-
-
-def _read_text(one: ReadLine) -> str:
-    times = "once" if one.copies == 1 else f"{one.copies} times"
-    if one.line is None:
-        return f"backward  ({times})"
-    use = "a size: " if _SIZES.search(one.line.source) else "a branch: " if _BRANCHES.search(one.line.source) else ""
-    return f"{_line_text(one.line)}  ({use}{times})"
 
 
 def _remarks(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[str]:

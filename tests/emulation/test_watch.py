@@ -16,12 +16,16 @@ from attnprof.cases.cards import parse_cards
 from attnprof.emulation.findings_file import findings_from_json
 from attnprof.emulation.watch.findings import (
     BACKWARD,
+    BRANCH,
     GRADIENTS,
+    PRINTED,
+    SIZE,
     Line,
     LineHolder,
     OutOfMemory,
     ProcessFindings,
     ProgramPeak,
+    ReadCounts,
     ReadLine,
     to_json,
 )
@@ -88,9 +92,13 @@ def command(on_card, tmp_path):
 def run(command, tmp_path):
     """What is found of a program, as JSON, and what the program wrote."""
 
-    def found(text, card="t4", code=0):
+    def found(text, *options, card="t4", code=0):
         done = subprocess.run(
-            command(text, "--format", "json", card=card), cwd=tmp_path, capture_output=True, text=True, check=False
+            command(text, "--format", "json", *options, card=card),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == code, done.stderr
         report = json.loads(done.stdout)
@@ -216,7 +224,7 @@ print("fits", batch)
 
 
 def test_lines_that_read_values_are_named(run):
-    report, _ = run("""
+    program = """
         import torch
         x = torch.ones(8, device="cuda", requires_grad=True)
         for _ in range(3):
@@ -224,16 +232,67 @@ def test_lines_that_read_values_are_named(run):
             if x.grad.norm().item() > 1:
                 print("always")
         print(x.nonzero().shape)
-    """)
+    """
+    report, _ = run(program)
     found = only_process(report)
-    lines = {text_of(one["line"]): one["copies"] for one in found["read_lines"]}
-    assert lines == {"if x.grad.norm().item() > 1:": 3, "print(x.nonzero().shape)": 1}
+    lines = {text_of(one["line"]): (one["use"], sum(one["reads"].values())) for one in found["read_lines"]}
+    assert lines == {"if x.grad.norm().item() > 1:": ("", 3), "print(x.nonzero().shape)": ("", 1)}
     assert found["reads"] == {"true": 4, "drawn": 0, "made_up": 0}
-    table = drawn(
-        process(read_lines=tuple(ReadLine(Line(**one["line"]), one["copies"]) for one in found["read_lines"]))
+    report, _ = run(program, "--no-values")
+    found = only_process(report)
+    lines = {text_of(one["line"]): (one["use"], one["reads"]["made_up"]) for one in found["read_lines"]}
+    assert lines == {"if x.grad.norm().item() > 1:": (BRANCH, 3), "print(x.nonzero().shape)": (SIZE, 1)}
+
+
+def test_a_library_that_reads_is_named_with_what_it_decides(run, tmp_path):
+    package = tmp_path / "site-packages" / "trainer"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        dedent("""
+            def fit(model):
+                best = 0
+                for _ in range(3):
+                    if accuracy(model) > best:
+                        best = 1
+                report(model)
+
+            def accuracy(model):
+                value = model.sum().item()
+                return round(value, 3)
+
+            def report(model):
+                print(f"{model.sum():.3f}")
+        """)
     )
-    assert "if x.grad.norm().item() > 1: (a branch: 3 times)" in table
-    assert "print(x.nonzero().shape) (a size: once)" in table
+    report, _ = run(f"""
+        import sys
+        sys.path.insert(0, {str(package.parent)!r})
+        import torch, trainer
+        trainer.fit(torch.ones(2048, 2048, device="cuda") @ torch.ones(2048, 2048, device="cuda"))
+    """)
+    reads = {one["use"]: one for one in only_process(report)["read_lines"]}
+    assert set(reads) == {BRANCH, PRINTED}
+    assert {text_of(one["line"]).partition("(")[0] for one in reads.values()} == {"trainer.fit"}
+    assert text_of(reads[BRANCH]["package_line"]) == "value = model.sum().item()"
+    assert text_of(reads[BRANCH]["decides"]) == "if accuracy(model) > best:"
+    assert reads[BRANCH]["reads"] == {"true": 0, "drawn": 0, "made_up": 3}
+
+
+def test_a_loop_that_waits_for_a_made_up_value_is_named_while_it_runs(run):
+    report, err = run("""
+        import sys, torch
+        x = torch.ones(2048, 2048, device="cuda") @ torch.ones(2048, 2048, device="cuda")
+        tries = 0
+        while x.sum().item() > 5 or tries < 2100:
+            tries += 1
+            if tries == 2100:
+                print("the end", file=sys.stderr)
+                break
+    """)
+    [told] = [line for line in err.splitlines() if line.startswith("attnprof: ")]
+    assert "train.py:5  while x.sum().item() > 5 or tries < 2100:: has read a made-up value 2000 times" in told
+    assert err.index(told) < err.index("the end")
+    assert [one["repeated"] for one in only_process(report)["read_lines"]] == [True]
 
 
 def test_processes_have_a_card_each(run):
@@ -341,7 +400,11 @@ def test_findings_survive_their_way_as_json():
         peaks_so_far={1: 10, 7: 20},
         peak=ProgramPeak(7, 20, None, holders),
         out_of_memory=OutOfMemory("CUDA out of memory.", 5, 1, "backward", "BmmBackward0", (line,), 1, 2, holders),
-        read_lines=(ReadLine(line, 3), ReadLine(None, 1)),
+        reads=ReadCounts(1, 2, 3),
+        read_lines=(
+            ReadLine(line, None, ReadCounts(made_up=3), BRANCH, line, True),
+            ReadLine(None, line, ReadCounts(1)),
+        ),
         notes=("one",),
     )
     assert findings_from_json(to_json(found)) == found

@@ -10,6 +10,7 @@ from support.drawing import drawn
 from attnprof.cases.cards import parse_cards
 from attnprof.emulation.watch.findings import (
     BACKWARD,
+    BRANCH,
     GRADIENTS,
     Line,
     LineHolder,
@@ -55,7 +56,9 @@ FAILED = ProcessFindings(
         HOLDERS,
     ),
     reads=ReadCounts(made_up=3),
-    read_lines=(ReadLine(Line("/srv/train.py", 41, "main", "if loss.item() > 9:"), 3),),
+    read_lines=(
+        ReadLine(Line("/srv/train.py", 41, "main", "if loss.item() > 9:"), None, ReadCounts(made_up=3), BRANCH),
+    ),
 )
 RAN = ProcessFindings(
     13,
@@ -83,6 +86,10 @@ Out of memory in optimizer step 3, in backward (SoftmaxBackward0), allocating
 peak allocated   11.0 GiB, after step 2
 peak reserved    12.0 GiB, with the context 12.1 GiB: 83% of the card
 optimizer steps  2; peak so far: 10.0 GiB after 1, 11.0 GiB after 2
+values read      3 made up
+Warning: one line decides a branch or a size by values that emulation made up,
+so a card may go another way or need other memory:
+  /srv/train.py:41  if loss.item() > 9:  (a branch, 3 times)
 
 Lines that held 11.0 GiB when memory ran out
    holds  blocks   largest  allocated at
@@ -92,10 +99,7 @@ Lines that held 11.0 GiB when memory ran out
 2.00 GiB       3  1.00 GiB  backward
 30.0 MiB      12  9.00 MiB  gradients of parameters
 
-1 line reads values from the card, which computes nothing, and got zeros. Losses
-and metrics mean nothing, and memory may differ if a size or a branch depends on
-such a value:
-  /srv/train.py:41  if loss.item() > 9:  (a branch: 3 times)
+made up: depends on tensors whose values are not computed.
 """
 PEAK = """\
 python train.py - t4: 14.6 GiB, CUDA context 137 MiB (emulated)

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 GRADIENTS, BACKWARD, EARLIER = "gradients", "backward", "earlier"
+BRANCH, SIZE, PRINTED, SAVED, UNUSED, UNKNOWN = "branch", "size", "printed", "saved", "unused", "unknown"
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,10 @@ class ReadCounts:
     drawn: int = 0
     made_up: int = 0
 
+    def __add__(self, other: ReadCounts) -> ReadCounts:
+        """Add up two counts."""
+        return ReadCounts(self.true + other.true, self.drawn + other.drawn, self.made_up + other.made_up)
+
     @property
     def total(self) -> int:
         """All copies."""
@@ -120,11 +125,20 @@ class ReadLine:
 
     Attributes:
         line: the line; None if no line of the program was on the stack.
-        copies: how often it did.
+        package_line: the innermost line of an installed package that this line led to, or else of torch, if any.
+        reads: how often it did.
+        use: the use of values that were made up: BRANCH (they decide what runs next), SIZE (they decide the size of a
+            tensor), PRINTED, SAVED (to a file), UNUSED, or UNKNOWN; empty if none was made up.
+        decides: the line of the branch or of the size.
+        repeated: whether it read made-up values thousands of times without an optimizer step in between.
     """
 
     line: Line | None
-    copies: int
+    package_line: Line | None
+    reads: ReadCounts
+    use: str = ""
+    decides: Line | None = None
+    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +167,7 @@ class ProcessFindings:
         avoided_count: failed allocations inside PyTorch after which it went on in another way.
         out_of_memory: the first out-of-memory error, if any.
         reads: copies from the card to the host.
-        read_lines: the lines that made such copies, the most frequent first.
+        read_lines: the lines that made such copies, those with the most made-up values first.
         unknown: calls that are not emulated, from the emulation's journal.
         assumed: what was assumed that a real card might not do, likewise.
         notes: what could not be followed, and why.

@@ -75,6 +75,12 @@ def innermost(places: Iterable[Place]) -> tuple[Place | None, Place | None]:
     return packaged, None
 
 
+def torch_place(places: Iterable[Place]) -> Place | None:
+    """Return the innermost place of a stack if it is in torch, else None."""
+    place = next(iter(places), None)
+    return place if place is not None and place[0].startswith(_torch_folder()) else None
+
+
 def line_of(place: Place | None) -> Line | None:
     """Return a place as a line with its text, if the file can be read; None for no place."""
     if place is None:

@@ -116,6 +116,7 @@ class Watcher:
             return
         self._steps += 1
         self._optimizers.add(id(optimizer))
+        self._read_backs.stepped()
         self._peaks.end_step(self._steps)
         if self._peaks.allocated_bytes > _GROWTH * self._examined_bytes:
             self._examine_peak()

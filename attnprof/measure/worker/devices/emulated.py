@@ -46,10 +46,15 @@ class EmulatedDevice(CudaDevice):
     def notes(self) -> tuple[str, ...]:
         journal = self._driver.journal()
         notes = [f"emulation assumes that {line}" for line in journal.assumed]
-        if journal.reads.total:
+        if journal.reads.made_up:
             notes.append(
-                "read values back from the device, which emulation answers with zeros: "
-                "sizes that depend on them are not those of a card"
+                "read values back from the device that emulation made up: "
+                "sizes and branches that depend on them are not those of a card"
+            )
+        if journal.reads.drawn:
+            notes.append(
+                "read values back from the device that depend on random numbers, which are not the card's own: "
+                "sizes that depend on them differ from a card's"
             )
         return tuple(notes)
 
