@@ -42,9 +42,9 @@ def state_folder(tmp_path, monkeypatch):
 def on_card():
     """From a `--gpu` spelling to the environment in which a process finds that card."""
 
-    def environ(spelling):
+    def environ(spelling, *, values=False):
         [card] = parse_cards(spelling)
-        return emulation_environment(card)
+        return emulation_environment(card, values=values)
 
     try:
         find_toolkit()

@@ -1,7 +1,9 @@
 // One run of an operator's CPU kernel, with the host's tensors in place of the device's.
 #pragma once
 #include <ATen/core/stack.h>
+#include <malloc.h>
 
+#include <atomic>
 #include <cmath>
 
 #include "operators.h"
@@ -41,6 +43,16 @@ IValue mapped(const IValue &value, Chosen chosen, F f) {
 template <typename F>
 IValue on_host(const IValue &value, F f) { return mapped(value, on_card, f); }
 
+// Give memory of results that are gone back to the system. Blocks of the allocator that live on between them would keep
+// it from being used again.
+inline void trim(size_t bytes) {
+  constexpr size_t kEach = 64 << 20;
+  static std::atomic<size_t> since{0};
+  if ((since += bytes) < kEach) return;
+  since = 0;
+  malloc_trim(0);
+}
+
 struct Outcome {
   std::vector<IValue> args;  // with copies of what is written, after the run
   Stack results;
@@ -66,6 +78,8 @@ inline Outcome run_on_host(const c10::OperatorHandle &op, const Operator &info, 
   if (info.random && info.generator < 0) seeded.emplace(seed);
   made.results = made.args;
   op.redispatchBoxed(DispatchKeySet(DispatchKey::CPU), &made.results);
+  for (const IValue &result : made.results)
+    each_tensor(result, [](const at::Tensor &t) { if (t.defined()) trim(t.nbytes()); });
   return made;
 }
 
