@@ -99,10 +99,19 @@ inline bool any_infinite(const std::vector<IValue> &args) {
   return found;
 }
 
-// What is made up must not look like an error: NaN becomes 0, and so does an infinity that only zeros led to.
-inline void settle(const at::Tensor &made_up, const std::vector<IValue> &args) {
-  if (!made_up.is_floating_point() || !made_up.numel() || std::isfinite(at::sum(made_up).item<double>())) return;
-  if (any_infinite(args)) made_up.nan_to_num_(0.0, INFINITY, -INFINITY);
-  else made_up.nan_to_num_(0.0, 0.0, 0.0);
+// What is made up must not look like an error. NaN becomes 0, and so does an infinity that only zeros led to. A loss, a
+// total or a mean of everything is not 0, as programs divide by it and take its logarithm.
+inline at::Scalar harmless(const Operator &info, const at::Tensor &to, const at::Scalar &value) {
+  bool one = info.totals && to.numel() == 1 && at::isFloatingType(to.scalar_type());
+  return one && value.toComplexDouble() == 0.0 ? at::Scalar(1) : value;
+}
+
+inline void settle(const Operator &info, const at::Tensor &made_up, const std::vector<IValue> &args) {
+  if (!made_up.is_floating_point() || !made_up.numel()) return;
+  if (!std::isfinite(at::sum(made_up).item<double>())) {
+    if (any_infinite(args)) made_up.nan_to_num_(0.0, INFINITY, -INFINITY);
+    else made_up.nan_to_num_(0.0, 0.0, 0.0);
+  }
+  if (made_up.numel() == 1) made_up.fill_(harmless(info, made_up, made_up.item()));
 }
 }  // namespace values

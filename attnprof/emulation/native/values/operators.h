@@ -26,6 +26,7 @@ struct Operator {
   bool reads = false;        // returns a value to the host
   bool copies = false;
   bool compares = false;     // its answer is one byte that it reads back from the device itself
+  bool totals = false;       // a loss, or a sum, mean or deviation
   bool yes = false;          // answers a question that is Yes where nothing is wrong
   int counted = -1;          // the result whose size is read back from the device
   int generator = -1;        // the argument that is a random number generator
@@ -102,6 +103,10 @@ inline Operator describe(const c10::OperatorHandle &op) {
   made.moves = named(moving);
   made.many = has_part({"::_foreach_", "::_fused_"});
   made.unscales = has_part({"non_finite_check"});
+  // Norms and maxima are none: an iteration that waits for a small difference shall end.
+  made.totals = named({"aten::sum", "aten::mean", "aten::nansum", "aten::prod", "aten::std", "aten::var",
+                       "aten::binary_cross_entropy"}) ||
+                (has_part({"_loss"}) && !has_part({"backward"}));
   made.yes = named({"aten::all", "aten::isfinite", "aten::equal"});
   made.random = made.generator >= 0 || op.hasTag(at::Tag::nondeterministic_seeded);
   auto counted = counts.find(made.name);

@@ -133,7 +133,9 @@ std::optional<at::Scalar> value_at(const c10::OperatorHandle &op, const Operator
 // The value of a reduction of all elements, if all have the same value.
 bool reduces_all(const Operator &info, const std::vector<IValue> &args) {
   static const std::unordered_set<std::string> names = {"aten::all", "aten::any", "aten::max", "aten::min", "aten::mean"};
-  return names.count(info.name) && (args.size() == 1 || (info.name == "aten::mean" && args[1].isNone()));
+  // mean() comes here as a mean over the empty list of dimensions.
+  auto of_all = [](const IValue &dims) { return dims.isNone() || (dims.isIntList() && dims.toIntVector().empty()); };
+  return names.count(info.name) && (args.size() == 1 || (info.name == "aten::mean" && of_all(args[1])));
 }
 
 // The value that all elements of the result have, if that follows from the arguments without their elements.
@@ -154,7 +156,7 @@ std::optional<at::Scalar> uniform_result(const c10::OperatorHandle &op, const Op
   return info.pointwise || reduces_all(info, args) ? value_at(op, info, args) : std::nullopt;
 }
 
-void store(const at::Tensor &to, const at::Tensor &from, int level, const std::vector<IValue> &args) {
+void store(const Operator &info, const at::Tensor &to, const at::Tensor &from, int level, const std::vector<IValue> &args) {
   if (!on_card(to) || !plain(to)) return;
   const void *device = to.storage().data();
   if (storage_bytes(to) > kMediumBytes) {
@@ -171,19 +173,25 @@ void store(const at::Tensor &to, const at::Tensor &from, int level, const std::v
     Below below;
     auto at = host_of(to);
     at.copy_(from);
-    if (level == EMU_MADE_UP) settle(at, args);
+    if (level == EMU_MADE_UP) settle(info, at, args);
   }
   set_level(to, device, level);
 }
 
-void store_uniform(const at::Tensor &to, const at::Scalar &value, int level) {
+void store_uniform(const Operator &info, const at::Tensor &to, const at::Scalar &value, int level, bool fresh) {
   if (!on_card(to) || !plain(to) || !to.numel()) return;
-  bool finite = is_finite(value);
-  make_up(to, finite || level != EMU_MADE_UP ? value : at::Scalar(0));
-  if (level == EMU_MADE_UP) return;
+  bool made_up = level == EMU_MADE_UP;
+  at::Scalar kept = made_up ? harmless(info, to, is_finite(value) ? value : at::Scalar(0)) : value;
   const void *device = to.storage().data();
-  if (storage_bytes(to) > kMediumBytes && whole(to)) uniforms().set(device, {value, level});
-  else if (!large(to)) set_level(to, device, level);
+  // mse_loss and smooth_l1_loss return one number in the memory of all terms (LossCPU.h's meta functions).
+  bool alone = fresh && to.numel() == 1;
+  if (storage_bytes(to) > kMediumBytes && (whole(to) || alone)) {
+    uniforms().set(device, {kept, level});
+    if (!large(to)) attnprof_set_level(device, storage_bytes(to), level, EMU_WHOLE);
+    return;
+  }
+  make_up(to, kept);
+  if (!made_up && !large(to)) set_level(to, device, level);
 }
 
 template <typename F>
@@ -224,7 +232,7 @@ void record(const c10::OperatorHandle &op, const Operator &info, const std::vect
       const IValue *value = made ? &(is_result ? made->results[index] : made->args[index]) : nullptr;
       if (value && value->isTensor() && value->toTensor().sizes() == to.sizes()) {
         to.copy_(value->toTensor());
-        if (level == EMU_MADE_UP) settle(to, host);
+        if (level == EMU_MADE_UP) settle(info, to, host);
       }
       set_level(to, device_storage(to), level);
     }
@@ -412,8 +420,8 @@ class Hook : public c10::OperatorKernel {
       const IValue *from = made ? &(is_result ? made->results[index] : made->args[index]) : nullptr;
       each_pair(to, from, [&](const at::Tensor &t, const at::Tensor &source) {
         if (!on_card(t) || !plain(t)) return;
-        if (made) store(t, source, level, made->args);
-        else if (same || !changes(is_result, index)) store_uniform(t, *instead, level);
+        if (made) store(info_, t, source, level, made->args);
+        else if (same || !changes(is_result, index)) store_uniform(info_, t, *instead, level, is_result);
         else spoil(t, *instead);
         if (recorded && to.isTensor() && !large(t)) targets.push_back({host_of(t), {is_result, index}});
       });
@@ -542,7 +550,7 @@ void indices(const c10::OperatorHandle &op, DispatchKeySet, Stack *stack) {
   Below below;
   args[place] = IValue();
   op.redispatchBoxed(DispatchKeySet(DispatchKey::CPU), &args);
-  store(result, args[0].toTensor(), EMU_TRUE, {});
+  store(describe(op), result, args[0].toTensor(), EMU_TRUE, {});
 }
 
 void take_operators() {
