@@ -15,6 +15,11 @@ namespace values {
 using c10::IValue;
 using torch::jit::Stack;
 
+inline bool verbose() {
+  static const bool wanted = getenv("ATTNPROF_VALUES_VERBOSE") != nullptr;
+  return wanted;
+}
+
 template <typename F>
 void each_tensor(const IValue &value, F f) {
   if (value.isTensor()) f(value.toTensor());
