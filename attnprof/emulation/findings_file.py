@@ -16,6 +16,7 @@ from attnprof.cases.decoding import convert_text, parse_json
 from attnprof.emulation.watch.findings import ProcessFindings
 
 _PART = ".part"  # at the end of a name while the watcher writes the file
+_STARTED = ".python"  # at the end of the name of a file that says that a Python was started
 _LARGEST_BYTES = 16 * 2**20  # of a file
 _MOST_FILES = 10_000
 _LARGEST_NUMBER = 2**63 - 1
@@ -37,6 +38,15 @@ def collect_findings(folder: Path) -> tuple[tuple[ProcessFindings, ...], tuple[s
             words = error.strerror if isinstance(error, OSError) else str(error)
             notes.append(f"{name}: {words}")
     return tuple(sorted(found, key=lambda one: one.started_seconds)), tuple(notes)
+
+
+def python_started(folder: Path) -> bool:
+    """Return whether a Python of the program ran the watcher's `sitecustomize`, though perhaps never torch."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.endswith(_STARTED) for entry in entries)
+    except OSError:
+        return False
 
 
 def findings_from_json(text: str | bytes) -> ProcessFindings:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from signal import NSIG
 from typing import Any
 
 from attnprof.emulation.watch.findings import (
@@ -19,14 +18,24 @@ from attnprof.emulation.watch.findings import (
 )
 from attnprof.report.grid import Column, Grid, Row
 from attnprof.report.page import Field, Kind, Page, Paragraph, Section, names_of, paragraphs, rows_of
+from attnprof.report.program_ending import (
+    End,
+    caught_out_of_memory,
+    ending,
+    error_line,
+    error_text,
+    exit_code_of,
+    is_lower_bound,
+    process_end,
+    program_end,
+)
 from attnprof.report.program_lines import line_text
 from attnprof.report.program_reads import alarms, copies_of_use, counts_text, other_reads
 from attnprof.report.provenance import card_text
 from attnprof.studies.program import ProgramRun
-from attnprof.text import signal_name
 from attnprof.units import format_bytes
 
-_HOLDERS, _STACK_LINES, _UNREAD = 10, 4, 3  # that are shown
+_HOLDERS, _UNREAD = 10, 3  # that are shown
 _COLUMNS = (
     Column("holds", right=True),
     Column("blocks", right=True, leaves=1),
@@ -55,7 +64,7 @@ FIELDS: tuple[Field[tuple[ProgramRun, ProcessFindings]], ...] = (
     Field("gpu", lambda row: str(row[0].card), "The card as `--gpu` spells it."),
     Field("torch", lambda row: row[1].torch, "Its version of torch."),
     Field("used_cuda", lambda row: row[1].used_cuda, "Whether it initialised CUDA."),
-    Field("ended", lambda row: row[1].ended, "False if it was killed: its figures are then lower bounds."),
+    Field("ended", lambda row: row[1].ended, "False if it wrote no last report, as if it was killed."),
     Field("peak_allocated_bytes", lambda row: row[1].peak_allocated_bytes, "Highest number of bytes allocated."),
     Field(
         "peak_reserved_bytes", lambda row: row[1].peak_reserved_bytes, "The same of the caching allocator's segments."
@@ -82,6 +91,19 @@ FIELDS: tuple[Field[tuple[ProgramRun, ProcessFindings]], ...] = (
     Field("made_up_sizes", lambda row: copies_of_use(row[1], SIZE), "Those of them that decided a size."),
     Field("largest_holder", lambda row: _largest_holder(row[1]), "The line that held the most at the peak or then."),
     Field("largest_holder_bytes", lambda row: _largest_holder_bytes(row[1]), "What that line held."),
+    Field(
+        "end",
+        lambda row: process_end(*row).value,
+        "`finished`, `exception`, `out_of_memory`, `exit_code`, `killed` or `interrupted`.",
+    ),
+    Field("exit_code", lambda row: exit_code_of(*row), "Its exit code, if that is known."),
+    Field("error", lambda row: error_text(row[1]), "The exception that ended it, or that it handled when it left."),
+    Field("error_at", lambda row: error_line(row[1]), "The program's line at which it ended."),
+    Field(
+        "peak_is_lower_bound",
+        lambda row: is_lower_bound(*row),
+        "Whether it failed or was stopped, so that its peaks could have been higher.",
+    ),
 )
 
 
@@ -90,16 +112,19 @@ def program_page(run: ProgramRun) -> Page:
     card = card_text(str(run.card), run.card.total_bytes, run.card.context_bytes)
     using = [one for one in run.processes if one.used_cuda]
     title = f"{_shortened(shlex.join(run.command))} - {card} (emulated)"
-    sections: list[Section] = [(Paragraph(Kind.HEADING, title),)]
+    ended = tuple(ending(run))
+    heading = Paragraph(Kind.HEADING, title)
+    sections: list[Section] = [(*ended, heading)] if len(ended) == 1 else [ended, (heading,)]
     if using:
         # If there are several processes, show the one that ran out of memory, or else the one that took the most.
         shown = max(
             using, key=lambda one: (one.out_of_memory is not None, one.peak_reserved_bytes, one.peak_allocated_bytes)
         )
         if len(using) > 1:
-            sections[0] += tuple(_processes(run, using))
+            sections[-1] += tuple(_processes(run, using))
             sections.append((Paragraph(Kind.HEADING, f"Process {shown.pid}:"),))
-        sections[-1] += (*_failure(shown), _summary(run, shown), *alarms(shown))
+        sections[-1] += (_summary(run, shown), *alarms(shown))
+        sections.append(tuple(caught_out_of_memory(run, shown)))
         sections += [_held(shown), other_reads(shown), paragraphs(Kind.REMARK, _not_followed(shown))]
     sections.append(paragraphs(Kind.REMARK, _remarks(run, using)))
     rows = rows_of(FIELDS, ((run, process) for process in run.processes))
@@ -116,8 +141,21 @@ def _document(run: ProgramRun) -> dict[str, Any]:
         "command": run.command,
         "exit_code": run.exit_code,
         "signal": run.signal,
+        "pid": run.pid,
+        "end": program_end(run).value,
+        "interrupted": run.interrupted,
         "torch": run.torch,
-        "processes": [{**asdict(one), "taken_bytes": _taken_bytes(run, one)} for one in run.processes],
+        "processes": [{**asdict(one), **_judged(run, one)} for one in run.processes],
+    }
+
+
+def _judged(run: ProgramRun, process: ProcessFindings) -> dict[str, Any]:
+    """Return what follows from a process' findings and from the program's end."""
+    return {
+        "taken_bytes": _taken_bytes(run, process),
+        "end": process_end(run, process).value,
+        "exit_code": exit_code_of(run, process),
+        "peak_is_lower_bound": is_lower_bound(run, process),
     }
 
 
@@ -160,9 +198,11 @@ def _processes(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[Gr
     )
     rows = []
     for one in using:
-        least = "" if one.ended else ">= "
+        least = ">= " if is_lower_bound(run, one) else ""
         peaks = (f"{least}{format_bytes(count)}" for count in (one.peak_allocated_bytes, _taken_bytes(run, one)))
-        rows.append(Row((str(one.pid), *peaks, _shortened(one.command)), failed=one.out_of_memory is not None))
+        rows.append(
+            Row((str(one.pid), *peaks, _shortened(one.command)), failed=process_end(run, one) is not End.FINISHED)
+        )
     yield Grid("", _PROCESS_COLUMNS, tuple(rows))
 
 
@@ -171,37 +211,23 @@ def _shortened(command: str) -> str:
     return words if len(words) <= _COMMAND_LETTERS else words[: _COMMAND_LETTERS - 3] + "..."
 
 
-def _failure(process: ProcessFindings) -> Iterator[Paragraph]:
-    """Yield where the program ran out of memory, if it did."""
-    failure = process.out_of_memory
-    if failure is None:
-        return
-    during = {"": "", "optimizer step": ", in the optimizer's step"}.get(failure.phase, f", in {failure.phase}")
-    node = f" ({failure.node})" if failure.node else ""
-    done = failure.steps_before
-    when = f"in optimizer step {done + 1}" if done else "before the first optimizer step was done"
-    asked = f", allocating {format_bytes(failure.requested_bytes)}" if failure.requested_bytes else ""
-    yield Paragraph(Kind.FAILURE, f"Out of memory {when}{during}{node}{asked}:")
-    yield from paragraphs(Kind.QUOTE, (line_text(line) for line in failure.stack[-_STACK_LINES:]))
-    yield Paragraph(Kind.QUOTE, failure.message)
-    if process.out_of_memory_count > 1:
-        times = process.out_of_memory_count
-        yield Paragraph(Kind.TEXT, f"The program caught it and ran out of memory again: {times} times in all.")
-
-
 def _summary(run: ProgramRun, process: ProcessFindings) -> Grid:
     taken = _taken_bytes(run, process)
-    least = "" if process.ended else "at least "
+    least = _least(run, process)
     reserved, allocated = format_bytes(process.peak_reserved_bytes), format_bytes(process.peak_allocated_bytes)
     share = f"{taken / run.card.total_bytes:.0%} of the card"
     figures = {
         "peak allocated": f"{least}{allocated}{_peak_step(process)}",
-        **_without_trials(process),
+        **_without_trials(run, process),
         "peak reserved": f"{least}{reserved}, with the context {format_bytes(taken)}: {share}",
         "optimizer steps": _steps(process),
         **({"values read": counts_text(process.reads)} if process.reads.total else {}),
     }
     return Grid("", _SUMMARY_COLUMNS, tuple(map(Row, figures.items())), headed=False)
+
+
+def _least(run: ProgramRun, process: ProcessFindings) -> str:
+    return "at least " if is_lower_bound(run, process) else ""
 
 
 def _peak_step(process: ProcessFindings) -> str:
@@ -212,13 +238,14 @@ def _peak_step(process: ProcessFindings) -> str:
     return f", in step {process.peak_step}"
 
 
-def _without_trials(process: ProcessFindings) -> dict[str, str]:
+def _without_trials(run: ProgramRun, process: ProcessFindings) -> dict[str, str]:
     """Return the peak of the steps in which PyTorch tried no plans of cuDNN, if there are others."""
     peak_bytes = process.peak_without_trials_bytes
     if not process.plan_trials or peak_bytes is None:
         return {}
-    least = "" if process.ended else "at least "
-    return {"in other steps": f"{least}{format_bytes(peak_bytes)}: in these, PyTorch tries no plans of cuDNN"}
+    return {
+        "in other steps": f"{_least(run, process)}{format_bytes(peak_bytes)}: in these, PyTorch tries no plans of cuDNN"
+    }
 
 
 def _steps(process: ProcessFindings) -> str:
@@ -270,38 +297,20 @@ def _not_followed(process: ProcessFindings) -> Iterator[str]:
     if process.avoided_count:
         yield f"PyTorch recovered from {process.avoided_count} failed allocations by itself, such as a cuDNN workspace."
     if not process.ended:
-        yield "The process was killed or left through os._exit: anything after its last report is missing."
+        yield "The process wrote no last report: anything after the one before is missing."
     for note in process.notes:
         yield f"Not followed: {note}"
 
 
 def _remarks(run: ProgramRun, using: Sequence[ProcessFindings]) -> Iterator[str]:
-    yield from _end(run)
     for version in dict.fromkeys(one.torch for one in run.processes if one.torch and one.torch != run.torch):
         yield (
             f"The program's torch is {version}, but the emulated device is built for {run.torch}: run the program with "
             f"the Python that has attnprof."
         )
-    if not run.processes:
-        why = ": it does not import torch, or it runs Python with -I, -E or -S, which keep attnprof out"
-        yield f"The program sent no report{'' if run.signal or run.unread else why}."
-    elif not using:
-        yield "The program did not use CUDA, so nothing was allocated on the card."
+    if not using:
         yield from (f"Not followed: {note}" for one in run.processes for note in one.notes)
     for unread in run.unread[:_UNREAD]:
         yield f"Not read: {unread}."
     if run.unread[_UNREAD:]:
         yield f"Not read: {len(run.unread) - _UNREAD} other files."
-
-
-def _end(run: ProgramRun) -> Iterator[str]:
-    """Yield how the program ended, if a signal ended it or what it ran."""
-    name = run.signal or (signal_name(run.exit_code - 128) if 128 < run.exit_code < 128 + NSIG else "")
-    if not name:
-        return
-    # The kernel sends this one.
-    why = ", perhaps because this machine ran out of memory" if name == "SIGKILL" else ""
-    if run.signal:
-        yield f"The program was killed by signal {name}{why}."
-    else:
-        yield f"Exit code {run.exit_code} means that signal {name} killed what the program ran{why}."

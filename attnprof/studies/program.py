@@ -17,7 +17,7 @@ import psutil
 
 from attnprof.cases.cards import Card
 from attnprof.emulation import emulation_environment
-from attnprof.emulation.findings_file import collect_findings
+from attnprof.emulation.findings_file import collect_findings, python_started
 from attnprof.emulation.toolkit import find_toolkit
 from attnprof.emulation.watch.findings import ProcessFindings
 from attnprof.errors import AttnprofError
@@ -39,9 +39,12 @@ class ProgramRun:
         command: the program and its arguments.
         exit_code: the program's own; 128 and the signal's number if a signal ended it.
         torch: the version of torch whose CUDA libraries were emulated.
-        processes: one entry for each of its Python processes that imported torch, in that order.
+        processes: one entry for each of its Python processes that imported torch or failed before, in that order.
         signal: the name of the signal that ended it, as `SIGKILL`; "" if none did.
         unread: a line for each file among its processes' reports that is none.
+        pid: the process id of the program itself.
+        interrupted: the signal with which this command was interrupted meanwhile, as `SIGINT`; "" if it was not.
+        python_started: whether it started a Python that runs `sitecustomize`.
     """
 
     card: Card
@@ -51,6 +54,9 @@ class ProgramRun:
     processes: tuple[ProcessFindings, ...]
     signal: str = ""
     unread: tuple[str, ...] = ()
+    pid: int = 0
+    interrupted: str = ""
+    python_started: bool = False
 
 
 def run_program(
@@ -84,14 +90,24 @@ def run_program(
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_SITE), os.environ.get("PYTHONPATH")]))
         try:
             with subprocess.Popen(command, env=environ, stdout=stdout) as process:
-                _wait(process)
+                interrupted = _wait(process)
         except OSError as error:
             raise AttnprofError(f"run: {shown(command[0])} cannot be run: {error.strerror}") from None
         processes, unread = collect_findings(Path(folder))
-    code, torch = process.returncode, find_toolkit().torch
-    if code >= 0:
-        return ProgramRun(card, tuple(command), code, torch, processes, "", unread)
-    return ProgramRun(card, tuple(command), 128 - code, torch, processes, signal_name(-code), unread)
+        started = python_started(Path(folder))
+    code = process.returncode
+    return ProgramRun(
+        card=card,
+        command=tuple(command),
+        exit_code=code if code >= 0 else 128 - code,
+        torch=find_toolkit().torch,
+        processes=processes,
+        signal=signal_name(-code) if code < 0 else "",
+        unread=unread,
+        pid=process.pid,
+        interrupted=interrupted,
+        python_started=started,
+    )
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:
@@ -114,8 +130,9 @@ def _remove_folders_of_the_dead() -> None:
                 shutil.rmtree(folder)
 
 
-def _wait(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the program's end, and pass signals on to it."""
+def _wait(process: subprocess.Popen[bytes]) -> str:
+    """Wait for the program's end, and pass signals on to it; return the first of them, or ""."""
+    interrupted = ""
     awaited = {signal.SIGCHLD, *_PASSED_ON}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     try:
@@ -126,7 +143,10 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
                 continue
             # Ctrl-C: the terminal has sent it to the program as well.
             typed = came.si_signo == signal.SIGINT and came.si_code == _FROM_THE_KERNEL
-            if came.si_signo in _PASSED_ON and not typed:
-                process.send_signal(came.si_signo)
+            if came.si_signo in _PASSED_ON:
+                interrupted = interrupted or signal_name(came.si_signo)
+                if not typed:
+                    process.send_signal(came.si_signo)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return interrupted

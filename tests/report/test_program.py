@@ -12,11 +12,13 @@ from attnprof.emulation.watch.findings import (
     BACKWARD,
     BRANCH,
     GRADIENTS,
+    Ending,
     Line,
     LineHolder,
     OutOfMemory,
     ProcessFindings,
     ProgramPeak,
+    Raised,
     ReadCounts,
     ReadLine,
 )
@@ -26,6 +28,7 @@ from attnprof.studies.program import ProgramRun
 MIB, GIB = 2**20, 2**30
 SOFTMAX = Line("/srv/train.py", 14, "forward", "attn = torch.softmax(energy, -1)")
 STEP = Line("/srv/train.py", 40, "main", "loss.backward()")
+FAILED_MESSAGE = "CUDA out of memory. Tried to allocate 8.00 GiB."
 HOLDERS = (
     LineHolder(SOFTMAX, None, "", 9 * GIB, 2, 8 * GIB, "8x16384x16384 float32"),
     LineHolder(None, None, BACKWARD, 2 * GIB, 3, GIB),
@@ -45,7 +48,7 @@ FAILED = ProcessFindings(
     peaks_so_far={1: 10 * GIB, 2: 11 * GIB},
     out_of_memory_count=1,
     out_of_memory=OutOfMemory(
-        "CUDA out of memory. Tried to allocate 8.00 GiB.",
+        FAILED_MESSAGE,
         8 * GIB,
         2,
         "backward",
@@ -54,6 +57,9 @@ FAILED = ProcessFindings(
         11 * GIB + 30 * MIB,
         12 * GIB,
         HOLDERS,
+    ),
+    ending=Ending(
+        9.0, Raised("torch.OutOfMemoryError", "CUDA out of memory. Tried to allocate 8.00 GiB.", (), "", True)
     ),
     reads=ReadCounts(made_up=3),
     read_lines=(
@@ -74,17 +80,19 @@ RAN = ProcessFindings(
 
 
 def run(*processes):
-    return ProgramRun(parse_cards("t4")[0], ("python", "train.py"), 1, "2.14.1", processes)
+    pid = processes[0].pid if processes else 1
+    return ProgramRun(parse_cards("t4")[0], ("python", "train.py"), 1, "2.14.1", processes, pid=pid)
 
 
 FAILURE = """\
-python train.py - t4: 14.6 GiB, CUDA context 137 MiB (emulated)
 Out of memory in optimizer step 3, in backward (SoftmaxBackward0), allocating
 8.00 GiB:
   /srv/train.py:40  loss.backward()
   CUDA out of memory. Tried to allocate 8.00 GiB.
-peak allocated   11.0 GiB, after step 2
-peak reserved    12.0 GiB, with the context 12.1 GiB: 83% of the card
+
+python train.py - t4: 14.6 GiB, CUDA context 137 MiB (emulated)
+peak allocated   at least 11.0 GiB, after step 2
+peak reserved    at least 12.0 GiB, with the context 12.1 GiB: 83% of the card
 optimizer steps  2; peak so far: 10.0 GiB after 1, 11.0 GiB after 2
 values read      3 made up
 Warning: one line decides a branch or a size by values that emulation made up,
@@ -102,6 +110,8 @@ Lines that held 11.0 GiB when memory ran out
 made up: depends on tensors whose values are not computed.
 """
 PEAK = """\
+Killed by signal SIGKILL before the first optimizer step was done, perhaps
+because this machine ran out of memory.
 python train.py - t4: 14.6 GiB, CUDA context 137 MiB (emulated)
 peak allocated   at least 1.00 GiB
 peak reserved    at least 1.00 GiB, with the context 1.13 GiB: 8% of the card
@@ -113,14 +123,12 @@ Lines that held 1.00 GiB at the peak
 2.00 GiB       3  1.00 GiB  backward
 30.0 MiB      12  9.00 MiB  gradients of parameters
 
-The process was killed or left through os._exit: anything after its last report
-is missing.
+The process wrote no last report: anything after the one before is missing.
 """
 NOTHING = """\
+Ended with exit code 1 and sent no report: it started no Python, or Python with
+-I, -E or -S, which keep attnprof out.
 python train.py - t4: 14.6 GiB, CUDA context 137 MiB (emulated)
-
-The program sent no report: it does not import torch, or it runs Python with -I,
--E or -S, which keep attnprof out.
 """
 
 
@@ -129,7 +137,8 @@ def test_a_program_that_ran_out_of_memory():
 
 
 def test_a_program_that_was_killed():
-    assert drawn(program_page(run(RAN))) == PEAK
+    killed = dataclasses.replace(run(RAN), exit_code=137, signal="SIGKILL")
+    assert drawn(program_page(killed)) == PEAK
 
 
 def test_a_program_without_a_report():
@@ -139,13 +148,10 @@ def test_a_program_without_a_report():
 def test_a_signal_and_what_is_no_report_are_told():
     killed = dataclasses.replace(run(), exit_code=137, signal="SIGKILL")
     text = " ".join(drawn(program_page(killed)).split())
-    assert text.endswith(
-        "The program was killed by signal SIGKILL, perhaps because this machine ran out of memory. The program sent no "
-        "report."
-    )
+    assert text.startswith("Killed by signal SIGKILL, perhaps because this machine ran out of memory. python")
     inside = dataclasses.replace(run(), exit_code=139, unread=("a.json: not JSON", "b", "c", "d", "e"))
     text = " ".join(drawn(program_page(inside)).split())
-    assert "Exit code 139 means that signal SIGSEGV killed what the program ran. The program sent no report." in text
+    assert text.startswith("Exit code 139 before it used the card: signal SIGSEGV killed what the program ran. python")
     assert text.endswith("Not read: a.json: not JSON. Not read: b. Not read: c. Not read: 2 other files.")
 
 
@@ -158,9 +164,11 @@ def test_a_part_of_another_version_is_shown_as_it_is():
 
 def test_of_several_processes_the_one_that_failed_is_shown():
     text = drawn(program_page(run(RAN, FAILED)))
+    assert text.startswith("Ended with exit code 1 before the first optimizer step was done.")
+    assert "Process 12 (python train.py) failed first:\nOut of memory in optimizer step 3" in text
     assert "2 processes used CUDA, and each saw a card of its own." in text
     assert "     13  >= 1.00 GiB   >= 1.13 GiB  python worker.py" in text
-    assert text.index("Process 12:") < text.index("Out of memory in optimizer step 3")
+    assert text.index("Process 12:") < text.index("when memory ran out")
 
 
 def test_csv_has_a_row_a_process():
@@ -170,12 +178,25 @@ def test_csv_has_a_row_a_process():
     assert int(failed["requested_bytes"]) == 8 * GIB
     assert int(failed["largest_holder_bytes"]) == 9 * GIB
     assert (ran["largest_holder"], ran["ended"], ran["out_of_memory_at"]) == ("backward", "False", "")
+    assert (failed["end"], failed["exit_code"], failed["peak_is_lower_bound"]) == ("out_of_memory", "1", "True")
+    assert (ran["end"], ran["exit_code"], ran["peak_is_lower_bound"]) == ("killed", "", "True")
+
+
+def test_an_error_that_the_program_caught_did_not_end_it():
+    caught = dataclasses.replace(FAILED, ending=Ending(), out_of_memory_count=2)
+    text = drawn(program_page(dataclasses.replace(run(caught), exit_code=0)))
+    assert text.startswith("Finished.\npython train.py")
+    assert "peak allocated   11.0 GiB" in text
+    words = "The program ran out of memory 2 times and caught the error, first in optimizer step 3, in backward"
+    assert words in " ".join(text.split())
 
 
 def test_json_has_everything():
     answer = json.loads(program_page(run(FAILED)).json())
     assert (answer["gpu"], answer["exit_code"], answer["command"]) == ("t4", 1, ["python", "train.py"])
+    assert (answer["end"], answer["pid"], answer["interrupted"]) == ("out_of_memory", 12, "")
     [process] = answer["processes"]
+    assert (process["end"], process["peak_is_lower_bound"]) == ("out_of_memory", True)
     assert process["taken_bytes"] == process["peak_reserved_bytes"] + answer["context_bytes"]
     assert process["out_of_memory"]["holders"][0]["line"]["line"] == 14
 
@@ -190,7 +211,7 @@ def test_the_peak_of_steps_without_trials_of_plans_has_a_line_of_its_own():
     tried = dataclasses.replace(
         RAN, ended=True, steps=4, peak_step=1, plan_trials=3, peak_without_trials_bytes=300 * MIB
     )
-    text = drawn(program_page(run(tried)))
+    text = drawn(program_page(dataclasses.replace(run(tried), exit_code=0)))
     assert "peak allocated   1.00 GiB, in step 1\nin other steps   300 MiB: in these, PyTorch tries no plans" in text
     for other in (
         dataclasses.replace(tried, plan_trials=0),

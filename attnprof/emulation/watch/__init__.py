@@ -12,5 +12,6 @@ What it changes in the program's process:
   the caching allocator records its history (`failures`, `peaks`, `watcher`).
 - An optimizer hook, an exit handler, fork handlers and, if the program has none, a SIGTERM handler are added
   (`watcher`).
+- `threading.excepthook`, `os._exit`, `os.execv` and `os.execve` are wrapped, to note how the process ends (`endings`).
 - Ctrl-C is ignored for the moment in which the final report is written (`watcher`).
 """

@@ -79,6 +79,48 @@ class OutOfMemory:
 
 
 @dataclass(frozen=True)
+class Raised:
+    """An exception that ended a process or a thread.
+
+    Attributes:
+        type: the name of its type, with the module unless Python knows it without one.
+        message: its text, without its middle if it is very long; empty if it has none that can be had.
+        stack: as in `OutOfMemory`.
+        thread: the name of the thread that it ended; empty if it ended the process.
+        out_of_memory: whether it is `torch.OutOfMemoryError`, or was raised because of one.
+        caught: whether the program had caught it, and left while it handled it.
+    """
+
+    type: str
+    message: str = ""
+    stack: tuple[Line, ...] = ()
+    thread: str = ""
+    out_of_memory: bool = False
+    caught: bool = False
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a process knew about its own end.
+
+    Attributes:
+        seconds: when this was written, in seconds since the epoch.
+        raised: the exception that ended it, if any.
+        exit_code: its exit code, if it knew that.
+        signal: the signal that ended it, as `SIGTERM`; empty if none did or it could not know.
+        left_by: `os._exit`, or `os.execv` or `os.execve` if it became another program; else empty.
+        stack: the program's lines at the signal or that call, as in `OutOfMemory`.
+    """
+
+    seconds: float = 0.0
+    raised: Raised | None = None
+    exit_code: int | None = None
+    signal: str = ""
+    left_by: str = ""
+    stack: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
 class ProgramPeak:
     """The moment at which allocated memory was highest, as far as the allocator's history goes back.
 
@@ -152,7 +194,7 @@ class ProcessFindings:
         torch: the version of torch.
         cuda: the version of CUDA; empty if torch was built for the CPU only.
         used_cuda: whether the process initialised CUDA.
-        ended: False if this was written on the way and nothing followed: the process was killed.
+        ended: False if this was written on the way and nothing followed, as if the process was killed.
         peak_allocated_bytes: the caching allocator's peak of allocated memory, even if the program resets it.
         peak_reserved_bytes: likewise of reserved memory.
         peak_step: the optimizer step in which allocated memory was highest, counted from 1; `steps` + 1 if that was
@@ -171,6 +213,8 @@ class ProcessFindings:
         unknown: calls that are not emulated, from the emulation's journal.
         assumed: what was assumed that a real card might not do, likewise.
         notes: what could not be followed, and why.
+        ending: how it ended, as far as it knew.
+        thread_errors: exceptions that ended threads of it, the first ones.
     """
 
     pid: int
@@ -197,6 +241,8 @@ class ProcessFindings:
     unknown: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    ending: Ending = Ending()
+    thread_errors: tuple[Raised, ...] = ()
 
 
 def to_json(findings: ProcessFindings) -> str:

@@ -6,6 +6,7 @@ import linecache
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -112,6 +113,6 @@ def _kind(file: str) -> int:
 
 @lru_cache(maxsize=1)
 def _torch_folder() -> str:
-    import torch
-
-    return str(Path(torch.__file__).parent) + "/"
+    # A program that fails before it imports torch may have none.
+    spec = find_spec("torch")
+    return f"{Path(spec.origin).parent}/" if spec is not None and spec.origin else "/no torch/"

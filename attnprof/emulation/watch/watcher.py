@@ -3,8 +3,8 @@
 It also writes its findings on the way, after a step or a read value and at most once a second, because a program may be
 killed or leave by `os._exit`.
 
-It adds a hook after optimizer steps, and handles SIGTERM if the program does not. The package's docstring lists
-everything that changes in the program's process.
+It adds a hook after optimizer steps, and handles SIGTERM if the program does not; `endings` wraps what ends a process.
+The package's docstring lists everything that changes in the program's process.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from .endings import Endings
 from .failures import Failures
-from .findings import ProcessFindings, ProgramPeak, ReadCounts, to_json
+from .findings import Ending, ProcessFindings, ProgramPeak, ReadCounts, to_json
 from .journal import EmulatedDriver, Journal, emulated_driver
 from .notes import Notes
 from .peaks import Peaks
@@ -48,6 +50,7 @@ class Watcher:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._first_pid = os.getpid()
+        self._endings = Endings(self._finish, self._resume)
         self._begin()
 
     def start(self) -> None:
@@ -55,10 +58,16 @@ class Watcher:
         import torch
 
         self._write(ended=False)
+        self._endings.watch()
         atexit.register(self._finish)
         os.register_at_fork(after_in_child=self._begin_as_a_child)
         # A child of multiprocessing runs a list of its own at its end, and atexit's only on some versions of Python.
         multiprocessing.util.register_after_fork(self, Watcher._finish_with_multiprocessing)
+        # This is such a child if it was spawned and imports its main module (multiprocessing/spawn.py, _main), or if it
+        # has begun and imports torch only now.
+        spawned = getattr(multiprocessing.current_process(), "_inheriting", False)
+        if spawned or multiprocessing.parent_process() is not None:
+            self._finish_with_multiprocessing()
         cuda: Any = torch.cuda
         cuda._lazy_call(self._follow)
 
@@ -70,6 +79,7 @@ class Watcher:
     def _begin(self) -> None:
         self._started_seconds = time.time()
         self._notes = Notes()
+        self._endings.begin(self._notes)
         self._failures = Failures(_DEVICE, lambda: self._steps, self._notes)
         self._read_backs = ReadBacks(self._notes, self._refresh)
         self._driver: EmulatedDriver | None = None
@@ -141,7 +151,8 @@ class Watcher:
                     f"who held the memory at the peak is unknown: it was more than {HISTORY_CALLS} allocator calls ago"
                 )
 
-    def _terminated(self, number: int, _frame: Any) -> None:
+    def _terminated(self, number: int, frame: FrameType | None) -> None:
+        self._endings.by_signal(signal.Signals(number).name, frame)
         self._finish()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -155,6 +166,12 @@ class Watcher:
         with _without_interruption():
             self._report_at_the_end()
 
+    def _resume(self) -> None:
+        """Go on after a report that was not the last."""
+        if self._driver is not None:
+            self._read_backs.listen(self._driver)
+        self._write(ended=False)
+
     def _report_at_the_end(self) -> None:
         if self._driver is not None:
             self._driver.on_read_back(None)
@@ -165,19 +182,21 @@ class Watcher:
         self._write(ended=True)
 
     def _write(self, ended: bool) -> None:
-        """Write the findings, all or nothing; a child that never uses CUDA writes none."""
-        if not self._used_cuda and os.getpid() != self._first_pid:
+        """Write the findings, all or nothing; a child that never uses CUDA writes them only if it fails."""
+        ending = self._endings.found() if ended else Ending()
+        failed = ending.raised is not None if ending.exit_code is None else ending.exit_code != 0
+        if not self._used_cuda and os.getpid() != self._first_pid and not failed:
             return
         # A process may become another program (exec) and keep its process id.
         path = self._folder / f"{os.getpid()}-{self._started_seconds}.json"
         # This fails if the process outlives `attnprof run`, which removes the folder.
         with self._notes.record_errors("writing what was found"):
             aside = path.with_name(f"{path.name}.part")
-            aside.write_text(to_json(self._findings(ended)), encoding="utf-8")
+            aside.write_text(to_json(self._findings(ended, ending)), encoding="utf-8")
             aside.replace(path)
         self._written_seconds = time.monotonic()
 
-    def _findings(self, ended: bool) -> ProcessFindings:
+    def _findings(self, ended: bool, ending: Ending) -> ProcessFindings:
         import torch
 
         journal = self._driver.journal() if self._driver is not None else Journal(ReadCounts(), (), ())
@@ -206,6 +225,8 @@ class Watcher:
             unknown=journal.unknown,
             assumed=journal.assumed,
             notes=self._notes.lines(),
+            ending=ending,
+            thread_errors=self._endings.of_threads,
         )
 
 
