@@ -78,8 +78,10 @@ def _build(toolkit: Toolkit, compiler: tuple[str, ...], folder: Path) -> list[st
     headers = toolkit.torch_folder / "include"
     folders = [_NATIVE, _SOURCES / "include", _NATIVE / "include", headers, headers / "torch/csrc/api/include"]
     include = [f"-I{path}" for path in (*folders, *toolkit.includes)]
-    names = run_compiler(toolkit.symbols, "--dynamic", "--defined-only", _torch_library(toolkit))
-    new_strings = f"-D_GLIBCXX_USE_CXX11_ABI={int('__cxx11' in names)}"
+    names = run_compiler(toolkit.symbols, "--dynamic", "--defined-only", _torch_library(toolkit)).splitlines()
+    # Torch's own functions tell: the library also contains parts of the compiler's, with both kinds of strings.
+    new = any("N3c10" in name and "__cxx11" in name for name in names)
+    new_strings = f"-D_GLIBCXX_USE_CXX11_ABI={int(new)}"
     link = [f"-L{toolkit.torch_folder / 'lib'}", "-ltorch_cpu", "-lc10", "-lc10_cuda"]
     try:
         run_compiler(*compiler, *_FLAGS, new_strings, *include, _SOURCES / "values.cpp", "-o", folder / _NAME, *link)
