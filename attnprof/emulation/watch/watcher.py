@@ -32,6 +32,7 @@ from .peaks import Peaks
 from .program_peak import HISTORY_CALLS, find_peak
 from .read_backs import ReadBacks
 from .snapshot import snapshot
+from .termination import Termination
 
 _DEVICE = 0  # the only one
 _FIRST_STEPS = 3
@@ -51,6 +52,7 @@ class Watcher:
         self._folder = folder
         self._first_pid = os.getpid()
         self._endings = Endings(self._finish, self._resume)
+        self._termination = Termination(self._terminated)
         self._begin()
 
     def start(self) -> None:
@@ -116,9 +118,7 @@ class Watcher:
             optimizer.register_optimizer_step_post_hook(self._stepped)
         with self._notes.record_errors("keeping the peak that the program resets"):
             self._peaks.follow()
-        # A job is stopped with SIGTERM, of which Python would die without running exit handlers.
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, self._terminated)
+        self._termination.follow()
         self._write(ended=False)
 
     def _stepped(self, optimizer: Any, _arguments: Any, _options: Any) -> None:
