@@ -85,14 +85,15 @@ def _libraries(toolkit: Toolkit) -> tuple[_Library, ...]:
     names = {name: path.name for name, path in toolkit.libraries.items()}
     cuda = partial(unknown, _CUDA_UNSUPPORTED)
     runtime = tuple(f"runtime_{part}.c" for part in ("device", "memory", "streams", "kernels", "images"))
-    parts = ("card", "exit", "addresses", "clock", "memory", "shadows", "journal")
+    parts = ("card", "exit", "addresses", "clock", "memory", "shadows", "workspaces", "journal")
     driver = tuple(f"{part}.c" for part in (*parts, "driver", "driver_memory", "driver_modules"))
+    dnn = ("cudnn.c", "cudnn_plan.c", "cudnn_order.c", "cudnn_workspace.c")
     return (
         _Library(_DRIVER, driver, _driver_symbols, cuda, versioned=False),
         _Library(names["cudart"], runtime, exports_of("cudart"), cuda),
         _Library(names["cublas"], ("cublas.c",), exports_of("cublas"), cublas),
         _Library(names["cublasLt"], ("cublaslt.c",), exports_of("cublasLt"), cublas),
-        _Library(names["cudnn"], ("cudnn.c", "cudnn_plan.c", "cudnn_order.c"), exports_of("cudnn"), cudnn),
+        _Library(names["cudnn"], dnn, exports_of("cudnn"), cudnn),
         _Library("libnvidia-ml.so.1", ("nvml.c",), lambda _: set(), cuda, versioned=False),
     )
 

@@ -8,12 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from attnprof.emulation.watch.findings import (
-    BACKWARD,
     BRANCH,
-    EARLIER,
-    GRADIENTS,
     SIZE,
-    LineHolder,
     ProcessFindings,
 )
 from attnprof.report.grid import Column, Grid, Row
@@ -29,19 +25,14 @@ from attnprof.report.program_ending import (
     process_end,
     program_end,
 )
+from attnprof.report.program_holders import held, holder_lines, holders_of, workspace_bytes
 from attnprof.report.program_lines import line_text
 from attnprof.report.program_reads import alarms, copies_of_use, counts_text, other_reads
 from attnprof.report.provenance import card_text
 from attnprof.studies.program import ProgramRun
 from attnprof.units import format_bytes
 
-_HOLDERS, _UNREAD = 10, 3  # that are shown
-_COLUMNS = (
-    Column("holds", right=True),
-    Column("blocks", right=True, leaves=1),
-    Column("largest", right=True, leaves=2),
-    Column("allocated at", folds=True),
-)
+_UNREAD = 3  # that are shown
 _PROCESS_COLUMNS = (
     Column("process", right=True),
     Column("peak", right=True, leaves=1),
@@ -50,11 +41,6 @@ _PROCESS_COLUMNS = (
 )
 _SUMMARY_COLUMNS = (Column("figure"), Column("value", folds=True))
 _COMMAND_LETTERS = 80
-_PARTS = {
-    GRADIENTS: "gradients of parameters",
-    BACKWARD: "backward",
-    EARLIER: "allocated before the recorded history",
-}
 
 
 FIELDS: tuple[Field[tuple[ProgramRun, ProcessFindings]], ...] = (
@@ -104,6 +90,7 @@ FIELDS: tuple[Field[tuple[ProgramRun, ProcessFindings]], ...] = (
         lambda row: is_lower_bound(*row),
         "Whether it failed or was stopped, so that its peaks could have been higher.",
     ),
+    Field("workspace_bytes", lambda row: workspace_bytes(row[1]), "What workspaces of libraries held at that time."),
 )
 
 
@@ -125,7 +112,7 @@ def program_page(run: ProgramRun) -> Page:
             sections.append((Paragraph(Kind.HEADING, f"Process {shown.pid}:"),))
         sections[-1] += (_summary(run, shown), *alarms(shown))
         sections.append(tuple(caught_out_of_memory(run, shown)))
-        sections += [_held(shown), other_reads(shown), paragraphs(Kind.REMARK, _not_followed(shown))]
+        sections += [held(shown), other_reads(shown), paragraphs(Kind.REMARK, _not_followed(shown))]
     sections.append(paragraphs(Kind.REMARK, _remarks(run, using)))
     rows = rows_of(FIELDS, ((run, process) for process in run.processes))
     return Page(tuple(sections), names_of(FIELDS), rows, _document(run))
@@ -172,20 +159,13 @@ def _requested_bytes(process: ProcessFindings) -> int | None:
     return process.out_of_memory.requested_bytes if process.out_of_memory else None
 
 
-def _holders(process: ProcessFindings) -> tuple[LineHolder, ...]:
-    """Return what held the memory when it ran out, else at the peak; the largest first."""
-    if process.out_of_memory and process.out_of_memory.holders:
-        return process.out_of_memory.holders
-    return process.peak.holders if process.peak else ()
-
-
 def _largest_holder(process: ProcessFindings) -> str | None:
-    holders = _holders(process)
-    return "\n".join(_holder_lines(holders[0])) if holders else None
+    holders = holders_of(process)
+    return "\n".join(holder_lines(holders[0])) if holders else None
 
 
 def _largest_holder_bytes(process: ProcessFindings) -> int | None:
-    holders = _holders(process)
+    holders = holders_of(process)
     return holders[0].total_bytes if holders else None
 
 
@@ -254,39 +234,6 @@ def _steps(process: ProcessFindings) -> str:
     of_several = f" (of {process.optimizers} optimizers together)" if process.optimizers > 1 else ""
     after = ", ".join(f"{format_bytes(count)} after {step}" for step, count in process.peaks_so_far.items())
     return f"{process.steps}{of_several}; peak so far: {after}"
-
-
-def _held(process: ProcessFindings) -> Section:
-    """Return the table of what held the memory when it ran out, else at the peak."""
-    failure, peak = process.out_of_memory, process.peak
-    if failure and failure.holders:
-        return (_holders_grid("when memory ran out", failure.holders, failure.allocated_bytes),)
-    if peak:
-        when = "at the peak" if peak.allocated_bytes >= process.peak_allocated_bytes else "close to the peak"
-        return (_holders_grid(when, peak.holders, peak.allocated_bytes),)
-    return ()
-
-
-def _holders_grid(when: str, holders: Sequence[LineHolder], allocated_bytes: int) -> Grid:
-    shown = len(holders) if len(holders) <= _HOLDERS + 1 else _HOLDERS
-    rows = [
-        Row((format_bytes(one.total_bytes), str(one.blocks), format_bytes(one.largest_bytes), _holder_lines(one)))
-        for one in holders[:shown]
-    ]
-    rest = holders[shown:]
-    if rest:
-        total, blocks = format_bytes(sum(one.total_bytes for one in rest)), str(sum(one.blocks for one in rest))
-        largest = format_bytes(max(one.largest_bytes for one in rest))
-        rows.append(Row((total, blocks, largest, f"{len(rest)} others")))
-    return Grid(f"Lines that held {format_bytes(allocated_bytes)} {when}", _COLUMNS, tuple(rows))
-
-
-def _holder_lines(holder: LineHolder) -> tuple[str, ...]:
-    """Return the line of the program that allocated, and the line of the package that it called, if any."""
-    *before, last = [line_text(line) for line in (holder.line, holder.package_line) if line] or [""]
-    part = ("(called by backward)" if last else _PARTS.get(holder.part, holder.part)) if holder.part else ""
-    tensor = f"[{holder.largest_tensor}]" if holder.largest_tensor else ""
-    return (*before, " ".join(filter(None, (last, part, tensor))))
 
 
 def _not_followed(process: ProcessFindings) -> Iterator[str]:

@@ -302,6 +302,8 @@ def _moment(failure: OutOfMemory) -> str:
 
 def _failure_quotes(failure: OutOfMemory) -> Iterator[Paragraph]:
     yield from paragraphs(Kind.QUOTE, (line_text(line) for line in failure.stack[-_STACK_LINES:]))
+    if failure.forward_line:
+        yield Paragraph(Kind.QUOTE, f"backward of {line_text(failure.forward_line)}")
     yield Paragraph(Kind.QUOTE, failure.message)
 
 

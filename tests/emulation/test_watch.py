@@ -139,9 +139,9 @@ def test_the_peak_of_training_is_the_programs_own_figure_and_has_its_holders(run
     assert by_line["block = SelfAttention(128).cuda()"]["blocks"] == 7
     assert by_line["block = SelfAttention(128).cuda()"]["largest_tensor"] == "128x128x1x1 float32"
     # Softmax's backward, as in test_emulation: beside the attention four more of its size.
-    [backward] = [one for one in holders if one["part"] == BACKWARD]
-    assert backward["largest_bytes"] == SCORES_BYTES
-    assert 4 * SCORES_BYTES < backward["total_bytes"] < 5 * SCORES_BYTES
+    backward = [one for one in holders if one["part"] == BACKWARD]
+    assert backward[0]["largest_bytes"] == SCORES_BYTES
+    assert 4 * SCORES_BYTES < sum(one["total_bytes"] for one in backward) < 5 * SCORES_BYTES
     assert found["out_of_memory"] is None
     assert (sum(found["reads"].values()), found["read_lines"]) == (0, [])
 
@@ -195,9 +195,13 @@ def test_out_of_memory_in_backward_has_the_line_that_called_it(run):
     failure = only_process(report)["out_of_memory"]
     assert (failure["phase"], failure["node"]) == ("backward", "SoftmaxBackward0")
     assert [text_of(line) for line in failure["stack"]] == ["loss.backward()"]
-    held = {(text_of(one["line"]), one["part"]): one["largest_bytes"] for one in failure["holders"]}
+    tensors = [one for one in failure["holders"] if not one["workspace"]]
+    held = {(text_of(one["line"]), one["part"]): one["largest_bytes"] for one in tensors}
     assert held["attention = torch.softmax(scores, dim=-1)", ""] == SCORES_BYTES
-    assert held[None, BACKWARD] == SCORES_BYTES
+    product = "out = torch.bmm(value, attention.permute(0, 2, 1)).view(b, c, h, w)"
+    marked = failure["forward_line"] is not None  # from torch 2.14 on
+    assert held[product if marked else None, BACKWARD] == SCORES_BYTES
+    assert not marked or text_of(failure["forward_line"]) == "attention = torch.softmax(scores, dim=-1)"
 
 
 def test_an_error_that_the_program_catches_is_reported_and_the_program_goes_on(run):
@@ -423,7 +427,7 @@ def test_the_peak_is_found_in_the_past():
     frames = {name: [{"filename": "train.py", "line": n, "name": "f"}] for n, name in enumerate(["kept", "big", "now"])}
 
     def call(action, address, size, name="kept"):
-        return {"action": action, "addr": address, "size": size, "frames": frames[name]}
+        return {"action": action, "addr": address, "size": size, "time_us": 0, "frames": frames[name]}
 
     def block(address, size, name):
         return {"address": address, "size": size, "state": "active_allocated", "frames": frames[name]}

@@ -31,6 +31,10 @@ cublasStatus_t cublasGetStream(cublasHandle_t handle, cudaStream_t *stream) {
   *stream = handle->stream;
   return CUBLAS_STATUS_SUCCESS;
 }
+cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void *workspace, size_t bytes) {
+  emu_workspace("cuBLAS", "", workspace, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
 cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode) {
   handle->math_mode = mode;
   return CUBLAS_STATUS_SUCCESS;

@@ -52,6 +52,14 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   *found = 1;
   return CUBLAS_STATUS_SUCCESS;
 }
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation, const void *alpha, const void *a,
+                              cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
+                              const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algorithm, void *workspace,
+                              size_t bytes, cudaStream_t stream) {
+  emu_workspace("cuBLASLt", "", workspace, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
 const char *cublasLtGetStatusString(cublasStatus_t status) {
   return status ? "cuBLASLt error on the emulated device" : "success";
 }

@@ -7,6 +7,7 @@
    If the library refuses them, or cuDNN is older, every operation counts as supported without a workspace,
    and the record of each case that relies on this says so. */
 #include "cudnn_order.h"
+#include "cudnn_workspace.h"
 
 #include <cuda_runtime_api.h>
 #include <cudnn.h>
@@ -106,7 +107,11 @@ void cudnnGetLastErrorString(char *text, size_t size) {
 cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, Descriptor *made) {
   if (attnprof_cudnn_plans()) {
     cudnnStatus_t status = said("create", type, real.create(type, made));
-    if (!status && type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) order_add(*made);
+    if (!status) workspace_of_operation(type);
+    if (!status && type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
+      order_add(*made);
+      workspace_add(*made);
+    }
     return status;
   }
   emu_assume("cuDNN takes no workspace (this cuDNN does not plan without the card)");
@@ -129,11 +134,15 @@ cudnnStatus_t cudnnBackendFinalize(Descriptor descriptor) {
 }
 cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, Descriptor plan, Descriptor pack) {
   order_run(plan);
+  int64_t bytes = 0, count = 0;
+  if (plans) real.get(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &count, &bytes);
+  workspace_run(plan, bytes);
   return CUDNN_STATUS_SUCCESS;
 }
 
 cudnnStatus_t cudnnBackendSetAttribute(Descriptor descriptor, cudnnBackendAttributeName_t name,
                                        cudnnBackendAttributeType_t type, int64_t count, const void *values) {
+  if (name == CUDNN_ATTR_VARIANT_PACK_WORKSPACE && values) workspace_set(*(void *const *)values);
   if (!plans) return CUDNN_STATUS_SUCCESS;
 #if CUDNN_VERSION >= 90800
   /* The real library does not know our handle, so pass it the device's properties instead. */

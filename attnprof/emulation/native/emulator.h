@@ -66,6 +66,9 @@ void emu_capture(unsigned long long graph);
 void emu_replay(unsigned long long graph);
 void emu_forget_graph(unsigned long long graph);
 
+/* ---- workspaces.c: blocks that a library was given as its workspace ---------------------------------- */
+void emu_workspace(const char *library, const char *operation, const void *address, size_t bytes);
+
 /* ---- journal.c: events that the record of a case must mention --------------------------------------- */
 /* The level of bytes that a program reads: computed from what the host gave; from a generator, so not the card's
    own numbers; or made up, since they depend on memory that has no values. */

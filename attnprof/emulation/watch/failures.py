@@ -13,7 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from .findings import Line, LineHolder, OutOfMemory
+from .forward_places import node_places
 from .holders import holders_of, live_blocks
+from .journal import Workspace
 from .notes import Notes
 from .snapshot import snapshot
 from .source_lines import Place, line_of, of_torch, places_of, program_places, rooted_in_torch
@@ -30,6 +32,7 @@ class Failures:
     Args:
         device: the device's index.
         steps: returns the number of finished optimizer steps.
+        workspaces: returns the libraries' notes on their workspaces.
         notes: for errors of the observation itself.
 
     Attributes:
@@ -38,10 +41,12 @@ class Failures:
         first: the first error.
     """
 
-    def __init__(self, device: int, steps: Callable[[], int], notes: Notes) -> None:
+    def __init__(
+        self, device: int, steps: Callable[[], int], workspaces: Callable[[], list[Workspace]], notes: Notes
+    ) -> None:
         self.failed = self.raised = 0
         self.first: OutOfMemory | None = None
-        self._device, self._steps, self._notes = device, steps, notes
+        self._device, self._steps, self._workspaces, self._notes = device, steps, workspaces, notes
         self._observes = self._pending = False
         self._latest: OutOfMemory | None = None
 
@@ -74,7 +79,9 @@ class Failures:
             with self._notes.record_errors("looking at an allocation that failed"):
                 # In autograd's thread there is no frame beneath this one.
                 places = list(places_of(sys._getframe().f_back))
-                self._latest = self._describe(places, requested_bytes, holders_of(live_blocks(snapshot())))
+                found = snapshot()
+                blocks = live_blocks(found, found["device_traces"][self._device], self._workspaces())
+                self._latest = self._describe(places, requested_bytes, holders_of(blocks))
 
     def _note_error(self, message: str, places: list[Place]) -> None:
         if not self._observes:
@@ -104,6 +111,7 @@ class Failures:
             allocated_bytes=stats["allocated_bytes"]["all"]["current"],
             reserved_bytes=stats["reserved_bytes"]["all"]["current"],
             holders=holders,
+            forward_line=line_of(node_places().place) if phase == "backward" else None,
         )
 
 
@@ -133,10 +141,7 @@ def _waiting_for_backward() -> list[Place]:
 
 def _node() -> str:
     """Return the name of the node that backward is computing in this thread; "" if there is none."""
-    import torch
-
-    node: Any = torch._C._current_autograd_node()
-    return node.name() if node is not None else ""
+    return node_places().node
 
 
 def _lines(places: list[Place]) -> tuple[Line, ...]:

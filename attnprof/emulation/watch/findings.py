@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-GRADIENTS, BACKWARD, EARLIER = "gradients", "backward", "earlier"
+GRADIENTS, BACKWARD, IN_BACKWARD, EARLIER = "gradients", "backward", "in backward", "earlier"
 BRANCH, SIZE, PRINTED, SAVED, UNUSED, UNKNOWN = "branch", "size", "printed", "saved", "unused", "unknown"
 
 
@@ -31,14 +31,20 @@ class LineHolder:
     """The live blocks of memory that one line allocated.
 
     Attributes:
-        line: the line; None if autograd's own thread allocated, in which no Python runs.
+        line: the line. For memory that backward allocated, it is the line of forward that the node of the graph belongs
+            to; None if autograd cannot tell.
         package_line: the innermost line of an installed package other than torch that this line led to, if any.
-        part: GRADIENTS (gradients of parameters), BACKWARD (anything else that backward allocated), EARLIER (allocated
-            before the history of the allocator begins), or empty.
+        part: GRADIENTS (gradients of parameters), BACKWARD (allocated by nodes of the graph), IN_BACKWARD (allocated by
+            lines that run in backward, such as a checkpoint's), EARLIER (allocated before the history of the allocator
+            begins), or empty.
         total_bytes: the size of all blocks, as the caching allocator counts it.
         blocks: the number of blocks.
         largest_bytes: the size of the largest block.
         largest_tensor: the tensor in the largest block, as `4x4096x4096 float32`; empty if Python does not hold it.
+        workspace: the library whose workspace the blocks are, as `cuDNN`, `cuBLAS` or `cuBLASLt`; or empty.
+        operation: what allocated the largest block: a node of autograd's graph, as `ConvolutionBackward0`, or for a
+            workspace in forward an operator, as `conv2d`; empty if unknown. For cuDNN, followed by a comma and what it
+            computed.
     """
 
     line: Line | None
@@ -48,6 +54,8 @@ class LineHolder:
     blocks: int
     largest_bytes: int
     largest_tensor: str = ""
+    workspace: str = ""
+    operation: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class OutOfMemory:
         allocated_bytes: allocated memory at the failure.
         reserved_bytes: reserved memory at the failure.
         holders: the lines that held the live memory, the largest first.
+        forward_line: the line of forward that the node belongs to; None if autograd cannot tell.
     """
 
     message: str
@@ -76,6 +85,7 @@ class OutOfMemory:
     allocated_bytes: int
     reserved_bytes: int
     holders: tuple[LineHolder, ...]
+    forward_line: Line | None = None
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .findings import BACKWARD, EARLIER, GRADIENTS, LineHolder
+from .findings import BACKWARD, EARLIER, GRADIENTS, IN_BACKWARD, LineHolder
+from .forward_places import NO_NODE, ForwardPlaces, forward_places
+from .journal import Workspace
 from .source_lines import Place, innermost, line_of, places_of_block, rooted_in_torch
+from .source_trees import called_operator
+from .workspaces import workspaces_of_calls
+
+_Owner = tuple[Place | None, Place | None, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -20,12 +26,16 @@ class Block:
         size_bytes: its size.
         places: the stack that allocated it, the innermost first; None if the history does not go back that far.
         known: False if another tensor may have its address by now.
+        forward: the node of autograd's graph that allocated it, if any.
+        workspace: a library's note on it, if it is a workspace.
     """
 
     address: int
     size_bytes: int
     places: Sequence[Place] | None
     known: bool = True
+    forward: ForwardPlaces = NO_NODE
+    workspace: Workspace | None = None
 
 
 @dataclass
@@ -43,10 +53,26 @@ class _Group:
             self.largest = block
 
 
-def live_blocks(snapshot: dict[str, Any]) -> list[Block]:
-    """Return the allocated blocks in `torch.cuda.memory._snapshot()`, without the free ones in the cache."""
+def live_blocks(
+    snapshot: dict[str, Any], calls: Sequence[dict[str, Any]] = (), workspaces: Iterable[Workspace] = ()
+) -> list[Block]:
+    """Return the allocated blocks in `torch.cuda.memory._snapshot()`, without the free ones in the cache.
+
+    Args:
+        snapshot: the snapshot.
+        calls: the device's history in it.
+        workspaces: the libraries' notes on their workspaces.
+    """
+    last = {call["addr"]: index for index, call in enumerate(calls) if call["action"] == "alloc"}
+    notes = workspaces_of_calls(calls, workspaces)
     return [
-        Block(block["address"], block["size"], places_of_block(block["frames"]))
+        Block(
+            block["address"],
+            block["size"],
+            places_of_block(block["frames"]),
+            forward=forward_places(block.get("forward_frames", ())),
+            workspace=notes.get(last.get(block["address"], -1)),
+        )
         for segment in snapshot["segments"]
         for block in segment["blocks"]
         if block["state"] == "active_allocated"
@@ -56,33 +82,45 @@ def live_blocks(snapshot: dict[str, Any]) -> list[Block]:
 def holders_of(blocks: Iterable[Block]) -> tuple[LineHolder, ...]:
     """Group blocks by the lines that allocated them; the holder with the most memory comes first."""
     tensors, gradients = _tensors()
-    groups: dict[tuple[Place | None, Place | None, str], _Group] = {}
+    groups: dict[_Owner, _Group] = {}
     for block in blocks:
         gradient = block.known and block.address in gradients
         groups.setdefault(_owner(block, gradient), _Group()).add(block)
     ranked = sorted(groups.items(), key=lambda item: -item[1].total_bytes)
-    return tuple(_holder(*owner, group, tensors) for owner, group in ranked)
+    return tuple(_holder(owner, group, tensors) for owner, group in ranked)
 
 
-def _owner(block: Block, gradient: bool) -> tuple[Place | None, Place | None, str]:
-    """Return a block's line, its line in a package, and its part, as in `LineHolder`."""
+def _owner(block: Block, gradient: bool) -> _Owner:
+    """Return a block's line, its line in a package, its part, and its workspace, as in `LineHolder`."""
     if gradient:
-        return None, None, GRADIENTS
+        return None, None, GRADIENTS, "", ""
     if block.places is None:
-        return None, None, EARLIER
+        return None, None, EARLIER, "", ""
+    workspace, computed = (block.workspace.library, block.workspace.operation) if block.workspace else ("", "")
+    place, package = innermost(block.places)
     # Autograd computes in a thread of its own, whose stack has Python frames only if autograd calls Python.
-    backward = not block.places or rooted_in_torch(block.places)
-    return *innermost(block.places), BACKWARD if backward else ""
+    if block.places and not rooted_in_torch(block.places):
+        return place, package, "", workspace, computed
+    if place is not None:
+        return place, package, IN_BACKWARD, workspace, computed
+    return block.forward.place, block.forward.package_place, BACKWARD, workspace, computed
 
 
-def _holder(
-    place: Place | None, package: Place | None, part: str, group: _Group, tensors: dict[int, str]
-) -> LineHolder:
+def _holder(owner: _Owner, group: _Group, tensors: dict[int, str]) -> LineHolder:
+    place, package, part, workspace, computed = owner
     largest = group.largest
     assert largest is not None
-    tensor = tensors.get(largest.address, "") if largest.known else ""
+    operation = largest.forward.node if part == BACKWARD else called_operator(largest.places) if workspace else ""
     return LineHolder(
-        line_of(place), line_of(package), part, group.total_bytes, group.blocks, largest.size_bytes, tensor
+        line_of(place),
+        line_of(package),
+        part,
+        group.total_bytes,
+        group.blocks,
+        largest.size_bytes,
+        tensors.get(largest.address, "") if largest.known else "",
+        workspace,
+        ", ".join(filter(None, (operation, computed))),
     )
 
 

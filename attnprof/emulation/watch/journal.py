@@ -16,6 +16,9 @@ The levels are those of emulation/native/emulator.h: 0 true, 1 drawn, 2 made up,
 """
 
 
+_MOST_WORKSPACES = 65_536  # that the driver keeps
+
+
 class _Journal(ctypes.Structure):
     """The struct Journal of emulation/native/journal.c."""
 
@@ -24,6 +27,37 @@ class _Journal(ctypes.Structure):
         ("unknown", ctypes.c_char * 2048),
         ("assumed", ctypes.c_char * 2048),
     )
+
+
+class _Workspace(ctypes.Structure):
+    """The struct Workspace of emulation/native/workspaces.c."""
+
+    _fields_: ClassVar[Sequence[tuple[str, Any]]] = (
+        ("address", ctypes.c_uint64),
+        ("bytes", ctypes.c_uint64),
+        ("time_us", ctypes.c_uint64),
+        ("library", ctypes.c_char * 16),
+        ("operation", ctypes.c_char * 40),
+    )
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A block of memory that a library was given as its workspace.
+
+    Attributes:
+        address: where it begins.
+        size_bytes: how much of it the library uses; the block may be larger.
+        time_us: when the library was given it, in microseconds since the epoch.
+        library: `cuDNN`, `cuBLAS` or `cuBLASLt`.
+        operation: what the library computed with it; empty if it keeps it for many operations.
+    """
+
+    address: int
+    size_bytes: int
+    time_us: int
+    library: str
+    operation: str
 
 
 @dataclass(frozen=True)
@@ -61,6 +95,15 @@ class EmulatedDriver:
         """Return for how many operations plans of cuDNN were compared by their times."""
         self._library.attnprof_plan_trials.restype = ctypes.c_ulong
         return int(self._library.attnprof_plan_trials())
+
+    def workspaces(self) -> list[Workspace]:
+        """Return the newest notes on workspaces, the oldest first."""
+        found = (_Workspace * _MOST_WORKSPACES)()
+        count = self._library.attnprof_read_workspaces(found, ctypes.c_size_t(_MOST_WORKSPACES))
+        return [
+            Workspace(one.address, one.bytes, one.time_us, one.library.decode(), one.operation.decode())
+            for one in found[:count]
+        ]
 
     def clear(self) -> None:
         """Empty the journal."""

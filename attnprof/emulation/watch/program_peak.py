@@ -6,12 +6,15 @@ block has a multiple of 512 bytes and sometimes the rest of a segment, which is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .findings import ProgramPeak
+from .forward_places import forward_places
 from .holders import Block, holders_of, live_blocks
+from .journal import Workspace
 from .source_lines import innermost, line_of, places_of_block
+from .workspaces import workspaces_of_calls
 
 # The allocator forgets older calls. A training step of a large model makes about ten thousand.
 HISTORY_CALLS = 100_000
@@ -19,7 +22,9 @@ _BLOCK_BYTES = 512  # kMinBlockSize, c10/core/AllocatorConfig.h
 _LEAST_SHARE = 0.98  # if less of the allocator's own peak is found, the peak is older than the history
 
 
-def find_peak(snapshot: dict[str, Any], device: int, step: int, peak_bytes: int) -> ProgramPeak | None:
+def find_peak(
+    snapshot: dict[str, Any], device: int, step: int, peak_bytes: int, workspaces: Iterable[Workspace] = ()
+) -> ProgramPeak | None:
     """Find the peak in a snapshot of the allocator.
 
     Args:
@@ -27,6 +32,7 @@ def find_peak(snapshot: dict[str, Any], device: int, step: int, peak_bytes: int)
         device: the device's index.
         step: the optimizer step in which the peak is known to be.
         peak_bytes: the allocator's own peak.
+        workspaces: the libraries' notes on their workspaces.
 
     Returns:
         The peak and its holders; None if the history does not go back to it.
@@ -39,7 +45,7 @@ def find_peak(snapshot: dict[str, Any], device: int, step: int, peak_bytes: int)
             best_bytes, best = live_bytes, index
     if best_bytes < _LEAST_SHARE * peak_bytes:
         return None
-    blocks = _blocks_at(best, calls, now)
+    blocks = _blocks_at(best, calls, now, workspaces_of_calls(calls, workspaces))
     last = places_of_block(calls[best - 1]["frames"]) if best else []
     return ProgramPeak(step, sum(block.size_bytes for block in blocks), line_of(innermost(last)[0]), holders_of(blocks))
 
@@ -73,21 +79,23 @@ def _undone(
         yield index, live_bytes, live
 
 
-def _blocks_at(index: int, calls: Sequence[dict[str, Any]], now: dict[int, Block]) -> list[Block]:
+def _blocks_at(
+    index: int, calls: Sequence[dict[str, Any]], now: dict[int, Block], workspaces: dict[int, Workspace]
+) -> list[Block]:
     """Return the blocks that were live before the call with this index."""
     live = next(dict(live) for at, _, live in _undone(calls, now) if at == index)
-    frames: dict[int, Any] = {}
-    for call in reversed(calls[:index]):
-        if call["action"] == "alloc" and call["addr"] in live:
-            frames.setdefault(call["addr"], call["frames"])
-        if len(frames) == len(live):
+    allocated: dict[int, int] = {}  # the index of the call, by address
+    for at in range(index - 1, -1, -1):
+        if calls[at]["action"] == "alloc" and calls[at]["addr"] in live:
+            allocated.setdefault(calls[at]["addr"], at)
+        if len(allocated) == len(live):
             break
-    return [
-        Block(
-            address,
-            size,
-            places_of_block(frames[address]) if address in frames else now[address].places if still else None,
-            known=still,
-        )
-        for address, (size, still) in live.items()
-    ]
+    blocks = []
+    for address, (size, still) in live.items():
+        at = allocated.get(address, -1)
+        if at >= 0:
+            places, forward = places_of_block(calls[at]["frames"]), forward_places(calls[at].get("forward_frames", ()))
+            blocks.append(Block(address, size, places, still, forward, workspaces.get(at)))
+        else:
+            blocks.append(now[address] if still else Block(address, size, None, known=False))
+    return blocks

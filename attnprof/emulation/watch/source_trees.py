@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import linecache
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice
 from types import CodeType
+
+from .callables import name_of
+from .source_lines import Place
 
 Call = tuple[CodeType, int]
 """A frame on the stack: its code, and the index of the instruction that it is at."""
@@ -66,6 +70,18 @@ class SourceTree:
         if not calls:
             innermost = [node for node in begun if isinstance(self.parent(node), _TESTED)]
         return innermost[0] if len(innermost) == 1 else None
+
+    def operator(self, line: int) -> str:
+        """Return the name of the only operator that a line calls, with `matmul` for `@`; "" if it calls several."""
+        nodes = [node for (start, _), node in self._spans if start[0] == line]
+        found = [name_of(node.func) for node in nodes if isinstance(node, ast.Call)]
+        found += ["matmul" for node in nodes if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)]
+        return found[0] if len(found) == 1 else ""
+
+
+def called_operator(places: Sequence[Place] | None) -> str:
+    """Return the operator that the innermost line of a stack calls; "" if its source does not tell."""
+    return source_tree(places[0][0]).operator(places[0][1]) if places else ""
 
 
 @lru_cache(maxsize=_KEPT_TREES)

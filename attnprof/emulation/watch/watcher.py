@@ -26,7 +26,8 @@ from typing import Any
 from .endings import Endings
 from .failures import Failures
 from .findings import Ending, ProcessFindings, ProgramPeak, ReadCounts, to_json
-from .journal import EmulatedDriver, Journal, emulated_driver
+from .forward_places import mark_nodes
+from .journal import EmulatedDriver, Journal, Workspace, emulated_driver
 from .notes import Notes
 from .peaks import Peaks
 from .program_peak import HISTORY_CALLS, find_peak
@@ -82,7 +83,7 @@ class Watcher:
         self._started_seconds = time.time()
         self._notes = Notes()
         self._endings.begin(self._notes)
-        self._failures = Failures(_DEVICE, lambda: self._steps, self._notes)
+        self._failures = Failures(_DEVICE, lambda: self._steps, self._workspaces, self._notes)
         self._read_backs = ReadBacks(self._notes, self._refresh)
         self._driver: EmulatedDriver | None = None
         self._used_cuda = False
@@ -110,6 +111,8 @@ class Watcher:
                 self._read_backs.listen(self._driver)
         with self._notes.record_errors("recording who allocates"):
             torch.cuda.memory._record_memory_history("all", context="alloc", stacks="python", max_entries=HISTORY_CALLS)
+        with self._notes.record_errors("marking the nodes of backward"):
+            mark_nodes(self._notes)
         with self._notes.record_errors("watching for allocations that fail"):
             self._failures.observe()
         with self._notes.record_errors("counting the optimizer's steps"):
@@ -135,6 +138,9 @@ class Watcher:
         self._peaks_so_far[self._steps] = self._peaks.allocated_bytes
         self._refresh()
 
+    def _workspaces(self) -> list[Workspace]:
+        return self._driver.workspaces() if self._driver is not None else []
+
     def _plan_trials(self) -> int:
         return self._driver.plan_trials() if self._driver is not None else 0
 
@@ -144,7 +150,7 @@ class Watcher:
             return
         self._examined_bytes = self._peaks.allocated_bytes
         with self._notes.record_errors("looking at the peak"):
-            found = find_peak(snapshot(), _DEVICE, self._peaks.step, self._peaks.allocated_bytes)
+            found = find_peak(snapshot(), _DEVICE, self._peaks.step, self._peaks.allocated_bytes, self._workspaces())
             self._peak = found or self._peak  # the former one is lower by less than _GROWTH
             if self._peak is None:
                 self._notes.add(
