@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from attnprof.emulation.cache import built
-from attnprof.emulation.compiler import run_compiler
-from attnprof.emulation.toolkit import EmulationError, Toolkit
+from attnprof.emulation.compiler import CompilerError, run_compiler
+from attnprof.emulation.toolkit import Toolkit
 
 _NATIVE = Path(__file__).with_name("native")
 _SOURCES = _NATIVE / "values"
@@ -41,15 +41,19 @@ def values_environment(toolkit: Toolkit, notify: Callable[[str], None] = lambda 
     if not compiler:
         why = "no C++ compiler was found (install g++, or set CXX)"
     else:
-        folder = built(
-            f"values-torch-{toolkit.torch}-{_fingerprint(toolkit, compiler)}",
-            f"the library of small values for torch {toolkit.torch} (once, about 15 seconds)",
-            partial(_build, toolkit, compiler),
-            notify,
-        )
-        if (folder / _NAME).exists():
-            return {"ATTNPROF_VALUES": str(folder / _NAME)}
-        why = (folder / _FAILED).read_text(encoding="utf-8")
+        try:
+            folder = built(
+                f"values-torch-{toolkit.torch}-{_fingerprint(toolkit, compiler)}",
+                f"the library of small values for torch {toolkit.torch} (once, about 15 seconds)",
+                partial(_build, toolkit, compiler),
+                notify,
+            )
+        except CompilerError as error:
+            why = str(error)
+        else:
+            if (folder / _NAME).exists():
+                return {"ATTNPROF_VALUES": str(folder / _NAME)}
+            why = (folder / _FAILED).read_text(encoding="utf-8")
     notify(f"values that the program reads from the card are zeros: {why}")
     return {"ATTNPROF_NO_VALUES": why}
 
@@ -83,9 +87,12 @@ def _build(toolkit: Toolkit, compiler: tuple[str, ...], folder: Path) -> list[st
     new = any("N3c10" in name and "__cxx11" in name for name in names)
     new_strings = f"-D_GLIBCXX_USE_CXX11_ABI={int(new)}"
     link = [f"-L{toolkit.torch_folder / 'lib'}", "-ltorch_cpu", "-lc10", "-lc10_cuda"]
+    command = [*compiler, *_FLAGS, new_strings, *include, _SOURCES / "values.cpp", "-o", folder / _NAME, *link]
     try:
-        run_compiler(*compiler, *_FLAGS, new_strings, *include, _SOURCES / "values.cpp", "-o", folder / _NAME, *link)
-    except EmulationError as error:
+        run_compiler(*command, builds="the library of small values", variable="CXX")
+    except CompilerError as error:
+        if error.passing:
+            raise
         (folder / _FAILED).write_text(str(error), encoding="utf-8")
         return [_FAILED]
     return [_NAME]

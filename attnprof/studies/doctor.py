@@ -37,6 +37,9 @@ _NO_CUDA = (
 )  # fmt: skip
 
 
+_NO_VALUES = "all values on the card are zeros"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One fact about this machine.
@@ -208,7 +211,7 @@ def _emulation(tell: Callable[[str], None]) -> Iterator[Finding]:
 
     [card] = parse_cards("t4")
     try:
-        with make_runner(Settings(), card, tell) as runner:
+        with make_runner(Settings(values=True), card, tell) as runner:
             tell("running a training step on an emulated T4")
             runner.open()
             result = runner.measure(_PROBE)
@@ -223,6 +226,11 @@ def _emulation(tell: Callable[[str], None]) -> Iterator[Finding]:
     assert memory is not None
     peak = format_bytes(memory.peak_allocated_bytes)
     yield Finding("emulation", f"works here (--gpu): {_PROBE} on a T4 peaks at {peak}")
+    zeros = [note for note in result.measurement.notes if _NO_VALUES in note]
+    for note in zeros:
+        yield Finding("values", f"{_NO_VALUES}{note.partition(_NO_VALUES)[2]}", False, "install g++, or set CXX")
+    if not zeros:
+        yield Finding("values", "small values on an emulated card are computed on this machine (run, model)")
     if not runner.environment.cudnn_plans:
         old = (runner.environment.cudnn or 0) < _CUDNN_THAT_PLANS
         action = "install a torch that brings cuDNN 9.8 or newer" if old else "install another release of torch"
