@@ -53,16 +53,15 @@ def _failure(name: str, done: subprocess.CompletedProcess[str], builds: str, var
     said = done.stderr.strip().splitlines() or [_how_it_ended(done.returncode)]
     words = next((line for line in said if remedy(line)), None)
     words = words or next((line for line in said if "error" in line), said[-1])
+    known = remedy(words)
     killed = done.returncode < 0 or "Killed" in done.stderr
     if killed:
         action = "end other programs if the machine is out of memory, and try again"
     else:
         kind = "gcc" if variable == "CC" else "g++"
         otherwise = f"install {kind} with the C library's headers (build-essential), or set {variable} to another"
-        action = remedy(words) or otherwise
-    return CompilerError(
-        f"{builds} cannot be compiled: {name}: {words}; {action}", passing=killed or bool(remedy(words))
-    )
+        action = known or otherwise
+    return CompilerError(f"{builds} cannot be compiled: {name}: {words}; {action}", passing=killed or bool(known))
 
 
 def _how_it_ended(code: int) -> str:

@@ -87,7 +87,16 @@ def _build(toolkit: Toolkit, compiler: tuple[str, ...], folder: Path) -> list[st
     new = any("N3c10" in name and "__cxx11" in name for name in names)
     new_strings = f"-D_GLIBCXX_USE_CXX11_ABI={int(new)}"
     link = [f"-L{toolkit.torch_folder / 'lib'}", "-ltorch_cpu", "-lc10", "-lc10_cuda"]
-    command = [*compiler, *_FLAGS, new_strings, *include, _SOURCES / "values.cpp", "-o", folder / _NAME, *link]
+    command: list[str | Path] = [
+        *compiler,
+        *_FLAGS,
+        new_strings,
+        *include,
+        _SOURCES / "values.cpp",
+        "-o",
+        folder / _NAME,
+        *link,
+    ]
     try:
         run_compiler(*command, builds="the library of small values", variable="CXX")
     except CompilerError as error:

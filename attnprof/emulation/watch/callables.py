@@ -1,4 +1,4 @@
-"""What well-known functions and methods do with a value that they are given, by the last part of their name."""
+"""The effects of well-known functions and methods on a value that they are given, by the last part of their name."""
 
 from __future__ import annotations
 

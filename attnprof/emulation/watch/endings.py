@@ -30,7 +30,7 @@ _OUT_OF_MEMORY = "OutOfMemoryError"
 
 
 class Endings:
-    """What is known about the end of this process, and of threads that ended before it.
+    """The facts about the end of this process, and of threads that ended before it.
 
     Args:
         finish: writes the report, at an end that runs no exit handlers.

@@ -111,7 +111,7 @@ class Raised:
 
 @dataclass(frozen=True)
 class Ending:
-    """What a process knew about its own end.
+    """The facts that a process knew about its own end.
 
     Attributes:
         seconds: when this was written, in seconds since the epoch.
