@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from attnprof.emulation.watch.findings import (
     BRANCH,
+    OVERFLOW,
     PRINTED,
     SAVED,
     SIZE,
@@ -79,6 +80,13 @@ def other_reads(process: ProcessFindings) -> Section:
                 Kind.TEXT,
                 f"Made-up values were only {_done(harmless)} at {', '.join(where)}: they mean nothing, and do not "
                 f"change memory.",
+            )
+        )
+    if any(one.use == OVERFLOW for one in process.read_lines):
+        told.append(
+            Paragraph(
+                Kind.TEXT,
+                "GradScaler finds made-up gradients finite: on a card it skips an optimizer step if they overflow.",
             )
         )
     met = [level for level, count in _by_level(process.reads).items() if count]

@@ -92,8 +92,12 @@ def found(tmp_path_factory):
         find_toolkit()
     except EmulationError as error:
         pytest.skip(str(error))
-    folder = tmp_path_factory.mktemp("program")
-    (folder / "train.py").write_text(dedent(PROGRAM))
+    return findings(tmp_path_factory.mktemp("program"), PROGRAM)
+
+
+def findings(folder, program):
+    """Run a program that prints its peak at its end, and return what is found of it."""
+    (folder / "train.py").write_text(dedent(program))
     words = [sys.executable, "-m", "attnprof", "run", "--gpu", "t4", "--no-values", "--format", "json", "--"]
     done = subprocess.run([*words, sys.executable, "train.py"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -119,6 +123,24 @@ def test_workspaces_have_their_size_and_what_asked_for_them(found):
     assert holders["cuDNN"]["part"] == BACKWARD
     assert holders["cuDNN"]["total_bytes"] > 8 * 64 * 128 * 128 * 4  # more than the input, as it is at the peak
     assert holders["cuDNN"]["operation"].endswith("gradient of the weights")
+
+
+def test_what_backward_of_backward_allocates_has_the_line_too(tmp_path):
+    if not hasattr(torch._C._autograd, "_push_node_creation_hook"):
+        pytest.skip(f"torch {torch.__version__} has no hook for new nodes")
+    found = findings(
+        tmp_path,
+        """
+        import torch
+        x = torch.randn(1024, 1024, device="cuda", requires_grad=True)
+        y = x.exp()
+        [g] = torch.autograd.grad(y.sum(), x, create_graph=True)
+        g.square().sum().backward()
+        print(torch.cuda.max_memory_allocated())
+        """,
+    )
+    backward = [one for one in found["peak"]["holders"] if one["part"] == BACKWARD]
+    assert {source(one) for one in backward} >= {"y = x.exp()", "g.square().sum().backward()"}
 
 
 def test_what_backward_allocates_has_the_line_of_forward(found):

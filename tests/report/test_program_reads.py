@@ -8,6 +8,7 @@ from support.drawing import drawn
 from attnprof.cases.cards import parse_cards
 from attnprof.emulation.watch.findings import (
     BRANCH,
+    OVERFLOW,
     PRINTED,
     SAVED,
     SIZE,
@@ -71,6 +72,12 @@ def test_losses_that_are_printed_are_no_warning():
     text = drawn(page(LINES[0], ReadLine(FIT, READS, ReadCounts(made_up=1), SAVED)))
     assert "Warning" not in text
     assert "only printed or saved at /srv/train.py:12, /srv/train.py:9:" in text
+
+
+def test_the_question_of_a_gradient_scaler_is_no_warning():
+    text = " ".join(drawn(page(ReadLine(FIT, READS, ReadCounts(made_up=3), OVERFLOW))).split())
+    assert "GradScaler finds made-up gradients finite" in text
+    assert "Warning" not in text
 
 
 def test_true_values_are_counted_and_no_more():

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 GRADIENTS, BACKWARD, IN_BACKWARD, EARLIER = "gradients", "backward", "in backward", "earlier"
 BRANCH, SIZE, PRINTED, SAVED, UNUSED, UNKNOWN = "branch", "size", "printed", "saved", "unused", "unknown"
+OVERFLOW = "overflow"
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ class ReadLine:
         package_line: the innermost line of an installed package that this line led to, or else of torch, if any.
         reads: how often it did.
         use: the use of values that were made up: BRANCH (they decide what runs next), SIZE (they decide the size of a
-            tensor), PRINTED, SAVED (to a file), UNUSED, or UNKNOWN; empty if none was made up.
+            tensor), OVERFLOW (torch's GradScaler asks whether gradients are finite), PRINTED, SAVED (to a file),
+            UNUSED, or UNKNOWN; empty if none was made up.
         decides: the line of the branch or of the size.
         repeated: whether it read made-up values thousands of times without an optimizer step in between.
     """

@@ -54,7 +54,11 @@ def mark_nodes(notes: Notes) -> None:
         with notes.record_errors("finding the line of a node"):
             name = type(node).__name__
             if name != _GRADIENT and _KEY not in node.metadata:
-                node.metadata[_KEY] = _traceback(name, *innermost(places_of(sys._getframe(1))))
+                frame = sys._getframe().f_back
+                # A node that backward makes (create_graph) belongs where the node does that backward is computing.
+                found = node_places() if frame is None else None
+                places = (found.place, found.package_place) if found else innermost(places_of(frame))
+                node.metadata[_KEY] = _traceback(name, *places)
 
     push(mark)
 

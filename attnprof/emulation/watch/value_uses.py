@@ -11,7 +11,7 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 
 from .callables import KEEPING, PASSING, SAVING, SIZED, SIZED_BY, SIZED_ON_CARD, is_mathematics, name_of, prints
-from .findings import BRANCH, PRINTED, SAVED, SIZE, UNKNOWN, UNUSED
+from .findings import BRANCH, OVERFLOW, PRINTED, SAVED, SIZE, UNKNOWN, UNUSED
 from .source_lines import Place
 from .source_trees import Call, SourceTree, source_tree
 
@@ -45,8 +45,12 @@ _GIVING: dict[type[ast.AST], tuple[str, str]] = {
 }
 _BINDING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _Uses = set[tuple[str, int]]  # with the line of each
-# Parts of torch that print or save whatever they read.
-_TORCH_FILES = {"/torch/_tensor_str.py": PRINTED, "/torch/serialization.py": SAVED}
+# Parts of torch that do one thing with whatever they read.
+_TORCH_FILES = {
+    "/torch/_tensor_str.py": PRINTED,
+    "/torch/serialization.py": SAVED,
+    "/torch/amp/grad_scaler.py": OVERFLOW,
+}
 _COMPREHENSIONS = ("<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>")
 _MATHEMATICS = frozenset(["math", "cmath", "np", "numpy", "torch", "jnp", "F"])
 
@@ -58,8 +62,8 @@ def use_of(stack: Sequence[Call]) -> tuple[str, Place | None]:
         stack: the frames' code and instructions, the innermost first.
 
     Returns:
-        BRANCH, SIZE, PRINTED, SAVED, UNUSED or UNKNOWN, and the place of a branch or a size, if it is one. A value with
-        several uses has the first of them in the order BRANCH, SIZE, UNKNOWN, SAVED, PRINTED, UNUSED.
+        The use, as in `ReadLine`, and the place of a branch or a size, if it is one. A value with several uses has the
+        first of them in the order BRANCH, SIZE, UNKNOWN, SAVED, PRINTED, UNUSED.
     """
     files = [code.co_filename for code, _ in stack]
     for end, use in _TORCH_FILES.items():
