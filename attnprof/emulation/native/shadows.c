@@ -20,8 +20,10 @@ typedef struct {
   size_t bytes;
   char *shadow;
   unsigned char *levels;  /* one for each block */
-  unsigned char *touched; /* one for each piece: 1 if it can be written */
+  unsigned char *touched; /* flags for each piece */
 } Shadow;
+
+enum { WRITABLE = 1, LEVELLED = 2 }; /* flags: its bytes can be written; a block of it has a level */
 
 static Shadow *shadows; /* in ascending order of base */
 static size_t count, room;
@@ -124,10 +126,10 @@ void *attnprof_shadow(const void *address, size_t bytes) {
     size_t offset = (const char *)address - at->base, last = (offset + (bytes ? bytes - 1 : 0)) / PIECE_BYTES;
     found = at->shadow + offset;
     for (size_t piece = offset / PIECE_BYTES; piece <= last; piece++) {
-      if (at->touched[piece]) continue;
+      if (at->touched[piece] & WRITABLE) continue;
       size_t from = piece * PIECE_BYTES, size = at->bytes - from < PIECE_BYTES ? at->bytes - from : PIECE_BYTES;
       if (mprotect(at->shadow + from, size, PROT_READ | PROT_WRITE)) found = NULL;
-      else at->touched[piece] = 1;
+      else at->touched[piece] |= WRITABLE;
     }
   }
   pthread_mutex_unlock(&lock);
@@ -152,6 +154,7 @@ void attnprof_set_level(const void *address, size_t bytes, int level, int covera
   Shadow *at = containing(address, bytes);
   if (at && bytes) {
     size_t offset = (const char *)address - at->base, end = offset + bytes;
+    for (size_t piece = offset / PIECE_BYTES; piece * PIECE_BYTES < end; piece++) at->touched[piece] |= LEVELLED;
     for (size_t block = offset / BLOCK_BYTES; block * BLOCK_BYTES < end; block++) {
       int inner = block * BLOCK_BYTES >= offset && (block + 1) * BLOCK_BYTES <= end;
       if (coverage == EMU_WHOLE || (coverage == EMU_DENSE && inner) || level > at->levels[block]) at->levels[block] = level;
@@ -160,24 +163,29 @@ void attnprof_set_level(const void *address, size_t bytes, int level, int covera
   pthread_mutex_unlock(&lock);
 }
 
+/* Forget a part of one piece. Whole pages of a large part go back to the system. */
+static void blank(Shadow *at, size_t from, size_t to) {
+  int writable = at->touched[from / PIECE_BYTES] & WRITABLE;
+  size_t first = to - from < KEEP_BYTES ? to : (from + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+  size_t last = to - from < KEEP_BYTES ? to : to / PAGE_BYTES * PAGE_BYTES;
+  for (size_t block = from / BLOCK_BYTES; block * BLOCK_BYTES < to; block++) {
+    size_t start = block * BLOCK_BYTES;
+    if (writable && at->levels[block] && (start < first || start >= last)) memset(at->shadow + start, 0, BLOCK_BYTES);
+    at->levels[block] = EMU_BLANK;
+  }
+  if (writable && first < last) madvise(at->shadow + first, last - first, MADV_DONTNEED);
+}
+
 void attnprof_blank(const void *address, size_t bytes) {
   pthread_mutex_lock(&lock);
   Shadow *at = containing(address, bytes);
   if (at) {
     size_t offset = (const char *)address - at->base, end = offset + bytes;
-    /* Pages of a large block go back to the system, piece by piece, as most pieces were never touched. */
-    size_t first = bytes < KEEP_BYTES ? end : (offset + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-    size_t last = bytes < KEEP_BYTES ? end : end / PAGE_BYTES * PAGE_BYTES;
-    for (size_t block = offset / BLOCK_BYTES; block * BLOCK_BYTES < end; block++) {
-      size_t from = block * BLOCK_BYTES;
-      int written = at->levels[block] && at->touched[from / PIECE_BYTES];
-      if (written && (from < first || from >= last)) memset(at->shadow + from, 0, BLOCK_BYTES);
-      at->levels[block] = EMU_BLANK;
-    }
-    for (size_t from = first, to; from < last; from = to) {
-      to = (from / PIECE_BYTES + 1) * PIECE_BYTES;
-      if (to > last) to = last;
-      if (at->touched[from / PIECE_BYTES]) madvise(at->shadow + from, to - from, MADV_DONTNEED);
+    for (size_t from = offset, to; from < end; from = to) {
+      size_t piece = from / PIECE_BYTES;
+      to = (piece + 1) * PIECE_BYTES < end ? (piece + 1) * PIECE_BYTES : end;
+      if (at->touched[piece] & LEVELLED) blank(at, from, to);
+      if (to - from == PIECE_BYTES) at->touched[piece] &= ~LEVELLED;
     }
   }
   pthread_mutex_unlock(&lock);
