@@ -56,7 +56,10 @@ inline Operator describe(const c10::OperatorHandle &op) {
   made.name = schema.name();
   for (size_t i = 0; i < schema.arguments().size(); i++) {
     const auto &argument = schema.arguments()[i];
-    if (argument.type()->str().find("Generator") != std::string::npos) made.generator = int(i);
+    std::string type = argument.type()->str();
+    if (type.find("Generator") != std::string::npos) made.generator = int(i);
+    // A ProcessGroup or another object: a second run would send to other processes, say, a second time.
+    if (type.find("__torch__.") != std::string::npos) made.passes = true;
     if (!argument.alias_info()) continue;
     if (!argument.alias_info()->isWrite()) made.passes = true;
     else if (argument.kwarg_only()) made.out.push_back(int(i));
