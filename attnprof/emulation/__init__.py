@@ -32,9 +32,6 @@ KNOWN_LIMITATIONS = (
     "cuDNN plans without the card; if a real launch failed, PyTorch would take the next plan.",
     "Memory that cuBLAS allocates beside the workspace that PyTorch gives it is not counted.",
     "The registers of kernels are not checked: a launch that needs too many for the card succeeds here.",
-    "Not emulated: cuFFT, cuSOLVER, NCCL, peer access, CUDA IPC, cuDNN's recurrent and CTC functions. PyTorch raises "
-    "an error, or the case is unsupported and its reason contains the name of the call.",
-    "The kernels that torch.compile makes are not emulated; TORCH_COMPILE_DISABLE=1 runs a program without them. "
     "PyTorch's built-in kernels replace those that it compiles by itself (from 2.14 on, for a product of one query "
     "channel).",
 )

@@ -27,6 +27,7 @@ from attnprof.report.program_ending import (
 )
 from attnprof.report.program_holders import held, holder_lines, holders_of, workspace_bytes
 from attnprof.report.program_lines import line_text
+from attnprof.report.program_missing import missing, missing_parts
 from attnprof.report.program_reads import alarms, copies_of_use, counts_text, other_reads
 from attnprof.report.provenance import card_text
 from attnprof.studies.program import ProgramRun
@@ -99,7 +100,7 @@ def program_page(run: ProgramRun) -> Page:
     card = card_text(str(run.card), run.card.total_bytes, run.card.context_bytes)
     using = [one for one in run.processes if one.used_cuda]
     title = f"{_shortened(shlex.join(run.command))} - {card} (emulated)"
-    ended = tuple(ending(run))
+    ended = (*ending(run), *missing(run))
     heading = Paragraph(Kind.HEADING, title)
     sections: list[Section] = [(*ended, heading)] if len(ended) == 1 else [ended, (heading,)]
     if using:
@@ -131,6 +132,7 @@ def _document(run: ProgramRun) -> dict[str, Any]:
         "pid": run.pid,
         "end": program_end(run).value,
         "interrupted": run.interrupted,
+        "not_emulated": [{"part": part.words, "remedy": part.remedy} for part in missing_parts(run)],
         "torch": run.torch,
         "processes": [{**asdict(one), **_judged(run, one)} for one in run.processes],
     }
@@ -237,8 +239,6 @@ def _steps(process: ProcessFindings) -> str:
 
 
 def _not_followed(process: ProcessFindings) -> Iterator[str]:
-    for call in process.unknown:
-        yield f"The emulated device does not know {call}: what follows it may differ on a real card."
     for what in process.assumed:
         yield f"Emulation assumes that {what}."
     if process.avoided_count:

@@ -255,18 +255,23 @@ def _threads(process: ProcessFindings) -> Iterator[Paragraph]:
 
 
 def _first_failed(run: ProgramRun, main: ProcessFindings | None) -> ProcessFindings | None:
-    """Return the other process that failed first; None if none did.
+    """Return the other process that failed first; None if none did."""
+    others = [one for one in run.processes if one.pid != (main.pid if main else run.pid) and _failed(run, one)]
+    return min(others, key=lambda one: (one.ending.seconds or float("inf"), one.started_seconds), default=None)
 
-    A process that did not even import torch counts only if the program failed: it may have been tried out.
+
+def _failed(run: ProgramRun, process: ProcessFindings) -> bool:
+    """Return whether a process other than the program's own counts as failed.
+
+    If the program did well, it may have terminated a process that it needed no more, or have tried out a command
+    without torch.
     """
-    failed = [
-        one
-        for one in run.processes
-        if one.pid != (main.pid if main else run.pid)
-        and process_end(run, one) is not End.FINISHED
-        and (one.torch or program_end(run) is not End.FINISHED)
-    ]
-    return min(failed, key=lambda one: (one.ending.seconds or float("inf"), one.started_seconds), default=None)
+    end = process_end(run, process)
+    if end is End.FINISHED or program_end(run) is not End.FINISHED:
+        return end is not End.FINISHED
+    if end is End.KILLED:
+        return process.used_cuda and process.ending.signal != "SIGTERM"
+    return bool(process.torch)
 
 
 def _child(run: ProgramRun, process: ProcessFindings) -> Iterator[Paragraph]:

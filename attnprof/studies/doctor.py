@@ -208,6 +208,7 @@ def _remedy(result: Result, capability: str | None) -> str:
 
 def _emulation(tell: Callable[[str], None]) -> Iterator[Finding]:
     from attnprof.emulation import KNOWN_LIMITATIONS
+    from attnprof.emulation.unemulated import PARTS
 
     [card] = parse_cards("t4")
     try:
@@ -236,3 +237,4 @@ def _emulation(tell: Callable[[str], None]) -> Iterator[Finding]:
         action = "install a torch that brings cuDNN 9.8 or newer" if old else "install another release of torch"
         yield Finding("cuDNN", "does not plan without a card here: its workspaces count as 0 bytes", False, action)
     yield from (Finding("limitations", line) for line in KNOWN_LIMITATIONS)
+    yield from (Finding("not emulated", part.words, action=part.remedy) for part in PARTS)

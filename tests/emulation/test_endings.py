@@ -251,3 +251,15 @@ def test_csv_has_the_end_of_each_process(run):
     assert (row["end"], row["exit_code"], row["error"]) == ("exception", "1", "ValueError: bad")
     assert row["error_at"] == "train.py:2  raise ValueError('bad')"
     assert row["peak_is_lower_bound"] == "True"
+
+
+def test_a_process_that_the_program_terminated_did_not_fail(run):
+    _, shown, _ = run("""
+        import torch, multiprocessing, time
+        if __name__ == "__main__":
+            process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+            process.start()
+            time.sleep(0.5)
+            process.terminate(); process.join()
+    """)
+    assert "failed" not in shown

@@ -95,7 +95,15 @@ CUresult cuGetErrorName(CUresult status, const char **text) {
 }
 
 /* ---- entry points ----------------------------------------------------------------------------------- */
-CUresult cuGetExportTable(const void **table, const CUuuid *id) { /* undocumented tables: there are none */
+/* Undocumented tables: there are none. NCCL and cuSPARSE bring a CUDA runtime of their own, which is linked into them,
+   asks for one and gives up. */
+CUresult cuGetExportTable(const void **table, const CUuuid *id) {
+  Dl_info caller;
+  if (dladdr(__builtin_return_address(0), &caller) && caller.dli_fname) {
+    const char *slash = strrchr(caller.dli_fname, '/');
+    const char *name = slash ? slash + 1 : caller.dli_fname;
+    if (!strncmp(name, "libnccl", 7) || !strncmp(name, "libcusparse", 11)) emu_unknown(name, 0);
+  }
   *table = NULL;
   return CUDA_ERROR_NOT_FOUND;
 }

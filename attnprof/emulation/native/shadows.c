@@ -53,6 +53,7 @@ void emu_load_values(void) {
 }
 int attnprof_values_on(void) { return calls != NULL; }
 void attnprof_enter_operator(int change) { operators += change; }
+void attnprof_unknown(const char *what) { emu_unknown(what, 0); }
 void attnprof_assume(const char *what) { emu_assume(what); }
 
 /* ---- ranges ----------------------------------------------------------------------------------------- */

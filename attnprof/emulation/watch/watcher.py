@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from .compilations import failed_compilations
 from .endings import Endings
 from .failures import Failures
 from .findings import Ending, ProcessFindings, ProgramPeak, ReadCounts, to_json
@@ -202,6 +203,11 @@ class Watcher:
             aside.replace(path)
         self._written_seconds = time.monotonic()
 
+    def _failed_compilations(self) -> tuple[str, ...]:
+        with self._notes.record_errors("looking at compilations that failed"):
+            return failed_compilations()
+        return ()
+
     def _findings(self, ended: bool, ending: Ending) -> ProcessFindings:
         import torch
 
@@ -228,7 +234,7 @@ class Watcher:
             out_of_memory=self._failures.first,
             reads=journal.reads,
             read_lines=self._read_backs.lines(),
-            unknown=journal.unknown,
+            unknown=(*journal.unknown, *self._failed_compilations()),
             assumed=journal.assumed,
             notes=self._notes.lines(),
             ending=ending,

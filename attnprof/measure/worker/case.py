@@ -22,6 +22,7 @@ from attnprof.cases.case import Case
 from attnprof.cases.measurement import Estimate, Measurement, Memory, Outcome, Result, Source
 from attnprof.cases.settings import Settings
 from attnprof.cases.workload import ModelWorkload
+from attnprof.emulation.unemulated import part_of_error, parts_of_calls
 from attnprof.measure.worker.block_step import BlockStep, draw_input, unit_block
 from attnprof.measure.worker.devices.base import DTYPES, Device, is_out_of_memory, refusal
 from attnprof.measure.worker.error_text import first_line_of
@@ -56,9 +57,8 @@ def measure(case: Case, settings: Settings, device: Device, enter: Callable[[str
     outcome, reason = _outcome(run, device.enforce_budget(settings.budget_bytes))
     if outcome is Outcome.OUT_OF_MEMORY and run.is_model and not settings.memory_only and not run.found.peak:
         _locate_failure(run)
-    unknown = device.unknown_calls()
-    if unknown:
-        outcome, reason = Outcome.UNSUPPORTED, f"the emulated device does not know {', '.join(unknown)}"
+    if not run.computes:
+        outcome, reason = _without_missing_parts(outcome, reason, device.unknown_calls())
     return run.result(outcome, reason)
 
 
@@ -155,6 +155,22 @@ def _outcome(run: CaseMeasurement, limit_bytes: int) -> tuple[Outcome, str]:
         peak, budget = run.found.memory.peak_allocated_bytes, run.settings.budget_bytes
         return Outcome.OUT_OF_MEMORY, f"peak {format_bytes(peak)} is over the budget of {format_bytes(budget)}"
     return Outcome.COMPLETED, ""
+
+
+def _without_missing_parts(outcome: Outcome, reason: str, calls: tuple[str, ...]) -> tuple[Outcome, str]:
+    """Return a case's outcome and reason on an emulated card, where parts of CUDA may be missing.
+
+    Args:
+        outcome: how the passes ended.
+        reason: why, if they did not complete.
+        calls: those that the card could not answer: the numbers of a case that goes on after one cannot be trusted.
+    """
+    failed = outcome in (Outcome.UNSUPPORTED, Outcome.CRASHED)
+    of_error = part_of_error(reason) if failed else None
+    parts = parts_of_calls(calls) or ((of_error,) if of_error else ())
+    if not parts:
+        return outcome, reason
+    return Outcome.UNSUPPORTED, "; ".join([*([reason.rstrip(".")] if failed else []), *map(str, parts)])
 
 
 def _failure(run: CaseMeasurement, error: BaseException) -> tuple[Outcome, str]:

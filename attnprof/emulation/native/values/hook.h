@@ -119,7 +119,10 @@ class Hook : public c10::OperatorKernel {
     try {
       launch(op, next, stack);
     } catch (const std::exception &error) {
-      if (!made || !is_missing(error.what())) throw;
+      const char *library = missing_library(error.what());
+      if (library && !made) attnprof_unknown(library);
+      if (!library || !made) throw;
+      attnprof_assume((std::string(library) + " takes no workspace in " + info_.name).c_str());
       stack->resize(base);
       for (IValue &result : on_card_like(*made, args)) stack->push_back(std::move(result));
     }
@@ -144,15 +147,13 @@ class Hook : public c10::OperatorKernel {
     if (recorded) record(op, info_, host, targets);
   }
 
-  // Whether a kernel failed because its library is not emulated; then what the host computed takes its place.
-  bool is_missing(const char *error) const {
+  // The library that is not emulated and whose absence let a kernel fail; then what the host computed takes its place.
+  static const char *missing_library(const char *error) {
     static const std::pair<const char *, const char *> libraries[] = {
         {"CUSOLVER", "cuSOLVER"}, {"CUFFT", "cuFFT"}, {"CUSPARSE", "cuSPARSE"}};
     auto found = std::find_if(std::begin(libraries), std::end(libraries),
                               [&](const auto &library) { return strstr(error, library.first); });
-    if (found == std::end(libraries)) return false;
-    attnprof_assume((std::string(found->second) + " takes no workspace in " + info_.name).c_str());
-    return true;
+    return found == std::end(libraries) ? nullptr : found->second;
   }
 
   // Results on the device, without values yet, that are like those of the host.
