@@ -474,3 +474,17 @@ def drawn(*processes):
 
 def python_path(folder):
     return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
+@pytest.mark.parametrize("seed", ["", "torch.manual_seed(3)"])
+def test_two_runs_of_a_program_that_draws_go_the_same_way(run, seed):
+    def peak():
+        report, _ = run(f"""
+            import torch
+            {seed}
+            chosen = (torch.rand(100000, device="cuda") + torch.rand(100000).cuda()).ge(1).nonzero()
+            kept = torch.zeros(len(chosen), 100, device="cuda")
+        """)
+        return only_process(report)["peak_allocated_bytes"]
+
+    assert peak() == peak()

@@ -11,6 +11,7 @@ What it changes in the program's process:
 - `torch.OutOfMemoryError.__init__` and the functions of `torch._C` that read and reset peak statistics are wrapped, and
   the caching allocator records its history (`failures`, `peaks`, `watcher`).
 - Each new node of autograd's graph has the line that made it in its `metadata`, as in anomaly mode (`forward_places`).
+- PyTorch's default generators of random numbers begin with a fixed seed (`watcher`).
 - An optimizer hook, an exit handler, fork handlers and, if the program has none, a SIGTERM handler are added
   (`watcher`).
 - `threading.excepthook`, `os._exit`, `os.execv` and `os.execve` are wrapped, to note how the process ends (`endings`).

@@ -37,6 +37,9 @@ from .snapshot import snapshot
 from .termination import Termination
 
 _DEVICE = 0  # the only one
+# A program that sets no seed would draw other numbers in each run, and go other ways by them. The number is that of a
+# generator that PyTorch makes without one (default_rng_seed_val, c10/core/GeneratorImpl.h).
+_SEED = 67280421310721
 _FIRST_STEPS = 3
 _REFRESH_SECONDS = 1.0
 # The peak is examined again if it has grown by this factor. A leak grows at every step, and examining takes time.
@@ -61,6 +64,7 @@ class Watcher:
         """Start watching, after `import torch`; CUDA is not initialised by this."""
         import torch
 
+        torch.default_generator.manual_seed(_SEED)
         self._write(ended=False)
         self._endings.watch()
         atexit.register(self._finish)
@@ -110,6 +114,9 @@ class Watcher:
                 self._notes.add("this process found a CUDA driver that is not the emulation's")
             else:
                 self._read_backs.listen(self._driver)
+        with self._notes.record_errors("giving the device's generator a seed"):
+            # A seed that the program has set before this moment is set after it.
+            torch.cuda.default_generators[_DEVICE].manual_seed(_SEED)
         with self._notes.record_errors("recording who allocates"):
             torch.cuda.memory._record_memory_history("all", context="alloc", stacks="python", max_entries=HISTORY_CALLS)
         with self._notes.record_errors("marking the nodes of backward"):
