@@ -52,19 +52,23 @@ inline Arguments look_at(const Operator &info, const IValue *args, size_t count)
   return seen;
 }
 
-inline double work_of(const std::vector<IValue> &args, bool half) {
+// Multiply-adds of a product of matrices or of a convolution, whose CPU kernels for 16-bit numbers are slow.
+inline double work_of(const Operator &info, const std::vector<IValue> &args, bool half) {
   std::vector<at::Tensor> found;
-  for (const IValue &value : args) each_tensor(value, [&](const at::Tensor &t) { if (t.defined()) found.push_back(t); });
+  for (const IValue &value : args) each_tensor(value, [&](const at::Tensor &t) {
+    if (t.defined() && (!info.convolves || t.dim() > 2)) found.push_back(t);  // not the bias
+  });
   if (found.size() < 2) return 0;
-  const at::Tensor &a = found[found.size() - 2], &b = found.back();
-  return double(a.numel()) * (b.dim() ? b.size(-1) : 1) * (half ? kHalf : 1);
+  const at::Tensor &a = info.convolves ? found.front() : found[found.size() - 2], &b = found.back();
+  double each = info.convolves ? b.numel() / std::max<double>(1, b.size(0)) : b.dim() ? b.size(-1) : 1;
+  return double(a.numel()) * each * (half ? kHalf : 1);
 }
 
 inline bool worth(const Operator &info, const std::vector<IValue> &args, const Arguments &seen) {
   if (!info.cpu || seen.large) return false;
   bool made_up = seen.level == EMU_MADE_UP;
   if (made_up && (info.unscales || (info.many && seen.largest_medium))) return false;
-  if (info.product && work_of(args, seen.half) > (made_up ? kWorkMadeUp : kWork)) return false;
+  if ((info.product || info.convolves) && work_of(info, args, seen.half) > (made_up ? kWorkMadeUp : kWork)) return false;
   return seen.level == EMU_TRUE || !seen.costly || !(info.costly || seen.half);
 }
 

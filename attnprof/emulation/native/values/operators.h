@@ -18,6 +18,7 @@ struct Operator {
   bool random = false;       // draws random numbers
   bool overwrites = false;   // does not read what it writes
   bool product = false;      // its work is not in proportion to the size of its arguments
+  bool convolves = false;    // nor is this one's
   bool costly = false;
   bool pointwise = false;    // each element of the result depends on one element of each argument
   bool moves = false;        // the elements of the result are elements of the arguments
@@ -83,9 +84,7 @@ inline Operator describe(const c10::OperatorHandle &op) {
       "aten::exponential_", "aten::cauchy_", "aten::log_normal_", "aten::geometric_", "aten::bernoulli_"};
   static const std::unordered_set<std::string> products = {
       "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::addbmm", "aten::_addmm_activation",
-      "aten::addmm_", "aten::baddbmm_", "aten::_int_mm", "aten::_cdist_forward", "aten::_convolution",
-      "aten::convolution_overrideable", "aten::slow_conv_transpose2d", "aten::_slow_conv2d_forward",
-      "aten::slow_conv3d_forward", "aten::_conv_depthwise2d", "aten::grid_sampler_2d"};
+      "aten::addmm_", "aten::baddbmm_", "aten::_int_mm", "aten::_cdist_forward", "aten::grid_sampler_2d"};
   static const std::unordered_set<std::string> moving = {
       "aten::cat", "aten::index", "aten::_unsafe_index", "aten::index_select", "aten::gather", "aten::flip",
       "aten::roll", "aten::embedding", "aten::stack"};
@@ -100,6 +99,7 @@ inline Operator describe(const c10::OperatorHandle &op) {
   made.copies = made.name == "aten::copy_";
   made.overwrites = named(overwriting);
   made.product = named(products);
+  made.convolves = has_part({"conv"});
   made.costly = has_part({"norm", "backward", "pool", "upsample", "softmax", "conv", "_cdist", "grid_sampler",
                           "roi_align", "deform", "gelu", "loss"});
   made.pointwise = op.hasTag(at::Tag::pointwise) || made.name == "aten::fill_" || made.name == "aten::zero_";
