@@ -20,12 +20,14 @@ from attnprof.cases.parsing import (
     Names,
     Numbers,
     Sizes,
+    parse_choice,
     parse_flag,
     parse_one_card,
     parse_words,
 )
 from attnprof.cases.plan import DEFAULT_STRATEGIES, RECOMMENDED_STRATEGIES
 from attnprof.cases.workload import MODES
+from attnprof.emulation.plan_orders import FIRST, ORDERS, RANGE
 from attnprof.progress import (
     CandidateProgress,
     CaseProgress,
@@ -421,6 +423,7 @@ def run_program(
     *,
     context: Bytes | None = None,
     values: bool = True,
+    plans: str = FIRST,
     stdout: IO[str] | None = None,
 ) -> ProgramRun:
     """Run any PyTorch program, unchanged, on an emulated card.
@@ -439,6 +442,8 @@ def run_program(
         gpu: the card, as `"t4"`, `"t4,memory=8GB"` or one of `cards()`.
         context: memory that its CUDA context takes, as `"300MiB"`.
         values: whether small values live on the card; without, everything that the program reads from it is zeros.
+        plans: which of cuDNN's plans is the fastest for `torch.backends.cudnn.benchmark`: the `"first"` of its
+            heuristics, or that of the `"least"` or `"largest"` workspace. `"range"` runs the program with each.
         stdout: where the program's standard output goes, if not to this process's.
 
     Returns:
@@ -450,7 +455,14 @@ def run_program(
     from attnprof.studies.program import run_program as run
 
     words = parse_words(command, "command")
-    return run(parse_one_card(gpu, context), words, _print_line, values=parse_flag(values, "values"), stdout=stdout)
+    return run(
+        parse_one_card(gpu, context),
+        words,
+        _print_line,
+        values=parse_flag(values, "values"),
+        plans=parse_choice(plans, "plans", (*ORDERS, RANGE)),
+        stdout=stdout,
+    )
 
 
 def cards() -> tuple[Card, ...]:

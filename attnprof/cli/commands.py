@@ -91,13 +91,14 @@ def require_measured(measured: Iterable[bool]) -> None:
         raise typer.Exit(NOTHING_MEASURED)
 
 
-def run(card: Card, command: Sequence[str], output: Output, *, values: bool = True) -> None:
+def run(card: Card, command: Sequence[str], output: Output, *, values: bool, plans: str) -> None:
     """Run a program on an emulated card, print the report, and exit as the program did."""
     from attnprof.report.program import program_page
     from attnprof.studies.program import run_program
 
     # A program's own output must not mix with data on stdout.
-    found = run_program(card, command, note, values=values, stdout=None if output.format == "table" else sys.stderr)
+    stdout = None if output.format == "table" else sys.stderr
+    found = run_program(card, command, note, values=values, plans=plans, stdout=stdout)
     write(program_page(found), output.format)
     raise typer.Exit(found.exit_code)
 

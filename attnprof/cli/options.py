@@ -21,6 +21,7 @@ from attnprof.cli.completion import (
     completer_of,
 )
 from attnprof.cli.outputs import FORMATS
+from attnprof.emulation.plan_orders import ORDERS, RANGE
 from attnprof.studies.requests import MODEL_STRATEGIES, RETRIED
 
 # The panels of a command's help.
@@ -143,6 +144,16 @@ Values = Annotated[
     typer.Option(
         help="Compute small values on the host, so that what is read from an emulated card is true where possible.",
         rich_help_panel=DEVICE,
+    ),
+]
+Plans = Annotated[
+    str,
+    typer.Option(
+        metavar="ORDER",
+        help="Which of cuDNN's plans is the fastest for cudnn.benchmark: the first of its heuristics, or that of the "
+        "least or largest workspace. range runs the program with each.",
+        rich_help_panel=DEVICE,
+        autocompletion=completer_of((*ORDERS, RANGE)),
     ),
 ]
 Resume = Annotated[

@@ -8,7 +8,7 @@ import typer
 
 from attnprof.attention.blocks.catalogue import BLOCKS
 from attnprof.cases.case import AS_IS
-from attnprof.cases.parsing import parse_one_card
+from attnprof.cases.parsing import parse_choice, parse_one_card
 from attnprof.cases.workload import DTYPES, OPTIMIZERS
 from attnprof.cli import commands
 from attnprof.cli.completion import (
@@ -42,6 +42,7 @@ from attnprof.cli.options import (
     Gpu,
     Mode,
     Out,
+    Plans,
     Reduction,
     Resume,
     Retry,
@@ -52,6 +53,7 @@ from attnprof.cli.options import (
     examples,
 )
 from attnprof.cli.outputs import require_output
+from attnprof.emulation.plan_orders import FIRST, ORDERS, RANGE
 from attnprof.errors import AttnprofError
 from attnprof.studies.model_plan import model_path
 from attnprof.studies.requests import limits_study, model_study, recommend_study, sweep_study
@@ -477,6 +479,7 @@ def run(
     ] = None,
     context: Context = None,
     values: Values = True,
+    plans: Plans = FIRST,
     format: Format = "table",
 ) -> None:
     """Run any PyTorch program, unchanged, on an emulated card.
@@ -488,4 +491,10 @@ def run(
     output = require_output(format)
     if not command:
         raise AttnprofError("run: name a program after the options, as in attnprof run --gpu t4 -- python train.py")
-    commands.run(parse_one_card(gpu, context), command, output, values=values)
+    commands.run(
+        parse_one_card(gpu, context),
+        command,
+        output,
+        values=values,
+        plans=parse_choice(plans, "plans", (*ORDERS, RANGE)),
+    )

@@ -24,7 +24,8 @@ KNOWN_LIMITATIONS = (
     "Only small values are computed, on the host and for programs and models alone: a tensor of more than 4 MiB, and "
     "what follows from one, has made-up values. The report names each line that reads such a value.",
     "The processes of a program do not share the card: each has a card of its own.",
-    "Nothing takes the time that the card would take, so latency and exactness are left empty.",
+    "Nothing takes the time that the card would take, so latency and exactness are left empty. Between two events each "
+    "operation counts as 0.01 ms, and for cudnn.benchmark the plan that cuDNN's heuristics name first is the fastest.",
     "The memory of the CUDA context, loaded code and library handles is an allowance (--context), not emulated.",
     "The card's memory is the lowest value that its drivers report; clocks and cache are the data sheet's.",
     "cuDNN's batch normalisation is counted without a workspace, and so is everything in cuDNN before 9.8. The report "

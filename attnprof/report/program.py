@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from attnprof.emulation.plan_orders import FIRST
 from attnprof.emulation.watch.findings import (
     BRANCH,
     SIZE,
@@ -113,7 +114,7 @@ def program_page(run: ProgramRun) -> Page:
             sections.append((Paragraph(Kind.HEADING, f"Process {shown.pid}:"),))
         sections[-1] += (_summary(run, shown), *alarms(shown))
         sections.append(tuple(caught_out_of_memory(run, shown)))
-        sections += [held(shown), other_reads(shown), paragraphs(Kind.REMARK, _not_followed(shown))]
+        sections += [held(shown), other_reads(shown), paragraphs(Kind.REMARK, _not_followed(run, shown))]
     sections.append(paragraphs(Kind.REMARK, _remarks(run, using)))
     rows = rows_of(FIELDS, ((run, process) for process in run.processes))
     return Page(tuple(sections), names_of(FIELDS), rows, _document(run))
@@ -134,7 +135,9 @@ def _document(run: ProgramRun) -> dict[str, Any]:
         "interrupted": run.interrupted,
         "not_emulated": [{"part": part.words, "remedy": part.remedy} for part in missing_parts(run)],
         "torch": run.torch,
+        "plans": run.plans,
         "processes": [{**asdict(one), **_judged(run, one)} for one in run.processes],
+        "plan_range": [_document(each) for each in run.plan_range],
     }
 
 
@@ -201,6 +204,7 @@ def _summary(run: ProgramRun, process: ProcessFindings) -> Grid:
     figures = {
         "peak allocated": f"{least}{allocated}{_peak_step(process)}",
         **_without_trials(run, process),
+        **_over_plans(run),
         "peak reserved": f"{least}{reserved}, with the context {format_bytes(taken)}: {share}",
         "optimizer steps": _steps(process),
         **({"values read": counts_text(process.reads)} if process.reads.total else {}),
@@ -230,6 +234,22 @@ def _without_trials(run: ProgramRun, process: ProcessFindings) -> dict[str, str]
     }
 
 
+def _over_plans(run: ProgramRun) -> dict[str, str]:
+    """Return the peaks over cuDNN's plans that a card could choose, if the program ran with the ends of the range."""
+    if not run.plan_range:
+        return {}
+    ends = [[one for one in each.processes if one.used_cuda] for each in run.plan_range]
+    peaks = [max((one.peak_allocated_bytes for one in end), default=0) for end in ends]
+    others = [max((one.peak_without_trials_bytes or 0 for one in end), default=0) for end in ends]
+    text = " to ".join(map(format_bytes, peaks))
+    if any(others):
+        text += f"; in other steps {' to '.join(map(format_bytes, others))}"
+    for each, end in zip(run.plan_range, ends, strict=True):
+        if any(one.out_of_memory for one in end):
+            text += f"; with the {each.plans} workspaces memory runs out"
+    return {"any plans": text}
+
+
 def _steps(process: ProcessFindings) -> str:
     if process.steps == 0:
         return "none finished"
@@ -238,9 +258,11 @@ def _steps(process: ProcessFindings) -> str:
     return f"{process.steps}{of_several}; peak so far: {after}"
 
 
-def _not_followed(process: ProcessFindings) -> Iterator[str]:
+def _not_followed(run: ProgramRun, process: ProcessFindings) -> Iterator[str]:
     for what in process.assumed:
         yield f"Emulation assumes that {what}."
+    if process.plan_trials and run.plans == FIRST and not run.plan_range:
+        yield "With --plans range, the program runs with the plans of the least and of the largest workspace too."
     if process.avoided_count:
         yield f"PyTorch recovered from {process.avoided_count} failed allocations by itself, such as a cuDNN workspace."
     if not process.ended:

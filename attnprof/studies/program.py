@@ -9,15 +9,16 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
 from attnprof.cases.cards import Card
 from attnprof.emulation import emulation_environment
 from attnprof.emulation.findings_file import collect_findings, python_started
+from attnprof.emulation.plan_orders import FIRST, LARGEST, LEAST, RANGE, VARIABLE
 from attnprof.emulation.toolkit import find_toolkit
 from attnprof.emulation.watch.findings import ProcessFindings
 from attnprof.errors import AttnprofError
@@ -45,6 +46,8 @@ class ProgramRun:
         pid: the process id of the program itself.
         interrupted: the signal with which this command was interrupted meanwhile, as `SIGINT`; "" if it was not.
         python_started: whether it started a Python that runs `sitecustomize`.
+        plans: the order in which cuDNN's plans won where PyTorch compared them, one of `plan_orders.ORDERS`.
+        plan_range: the runs with the plans of the least and of the largest workspace, if they were asked for.
     """
 
     card: Card
@@ -57,6 +60,8 @@ class ProgramRun:
     pid: int = 0
     interrupted: str = ""
     python_started: bool = False
+    plans: str = FIRST
+    plan_range: tuple[ProgramRun, ...] = ()
 
 
 def run_program(
@@ -65,6 +70,7 @@ def run_program(
     tell: Callable[[str], None] = lambda _: None,
     *,
     values: bool = True,
+    plans: str = FIRST,
     stdout: IO[str] | None = None,
 ) -> ProgramRun:
     """Run a program with this process's input and output, and pass SIGINT and SIGTERM on to it.
@@ -74,6 +80,9 @@ def run_program(
         command: the program and its arguments.
         tell: called with a line of text before something that takes a while.
         values: whether small values live on the card.
+        plans: the order in which cuDNN's plans win where PyTorch compares them, one of `plan_orders.ORDERS`. With
+            `plan_orders.RANGE` it is the first, and if PyTorch did compare any, the program runs again, without input
+            and output, with each of the others.
         stdout: where the program's standard output goes, if not to this process's.
 
     Raises:
@@ -85,11 +94,28 @@ def run_program(
             f"run: {shown(command[0])}: no such program, or not executable; write python before a script"
         )
     environ = {**os.environ, **emulation_environment(card, tell, values=values)}
+    run = _run(card, command, environ, FIRST if plans == RANGE else plans, stdout=stdout)
+    stopped = run.signal or run.interrupted
+    if plans != RANGE or stopped or not any(one.plan_trials for one in run.processes):
+        return run
+    others: list[ProgramRun] = []
+    for order in (LEAST, LARGEST):
+        tell(f"running the program again with cuDNN's plans of the {order} workspace")
+        nowhere = subprocess.DEVNULL
+        others.append(_run(card, command, environ, order, stdin=nowhere, stdout=nowhere, stderr=nowhere))
+        if others[-1].interrupted:
+            return run
+    return replace(run, plan_range=tuple(others))
+
+
+def _run(card: Card, command: Sequence[str], environ: dict[str, str], order: str, **streams: Any) -> ProgramRun:
+    """Run a program once, with cuDNN's plans in an order."""
+    environ = {**environ, VARIABLE: order}
     with _folder() as folder:
         environ["ATTNPROF_WATCH_FOLDER"] = folder
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_SITE), os.environ.get("PYTHONPATH")]))
         try:
-            with subprocess.Popen(command, env=environ, stdout=stdout) as process:
+            with subprocess.Popen(command, env=environ, **streams) as process:
                 interrupted = _wait(process)
         except OSError as error:
             raise AttnprofError(f"run: {shown(command[0])} cannot be run: {error.strerror}") from None
@@ -107,6 +133,7 @@ def run_program(
         pid=process.pid,
         interrupted=interrupted,
         python_started=started,
+        plans=order,
     )
 
 

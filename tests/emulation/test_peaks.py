@@ -124,3 +124,20 @@ def test_the_program_sees_a_peak_until_it_resets_it(followed, reset):
     getattr(functions, reset)(0)
     assert functions._cuda_memoryStats(0)["allocated_bytes"]["all"] == {"current": 10, "peak": 10}
     assert peaks.allocated_bytes == 100
+
+
+def test_the_range_over_the_plans_is_that_of_further_runs(on_card, tmp_path):
+    on_card("t4")
+    (tmp_path / "train.py").write_text(CONVOLUTIONS + "open('runs', 'a').write('once ')\n")
+    command = [sys.executable, "-m", "attnprof", "run", "--gpu", "t4", "--plans", "range", "--format", "json", "--"]
+    done = subprocess.run([*command, sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True,
+                          check=False, env={**os.environ, "PYTHONWARNINGS": "ignore"})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    least, largest = report["plan_range"]
+    assert [report["plans"], least["plans"], largest["plans"]] == ["first", "least", "largest"]
+    peaks = [one["processes"][0]["peak_without_trials_bytes"] for one in (least, report, largest)]
+    assert peaks == sorted(peaks)
+    assert peaks[0] < peaks[2]
+    assert (tmp_path / "runs").read_text().split() == ["once"] * 3
+    assert done.stderr.count("own figures") == 2  # the further runs say nothing

@@ -218,3 +218,20 @@ def test_the_peak_of_steps_without_trials_of_plans_has_a_line_of_its_own():
         dataclasses.replace(tried, peak_without_trials_bytes=None),
     ):
         assert "in other steps" not in drawn(program_page(run(other)))
+
+
+def test_the_range_over_plans_is_shown_or_offered():
+    tried = dataclasses.replace(
+        RAN, ended=True, steps=4, peak_step=1, plan_trials=3, peak_without_trials_bytes=GIB // 2
+    )
+    offer = "With --plans range, the program runs with the plans of the least and of the largest workspace too."
+    alone = run(tried)
+    assert offer in " ".join(drawn(program_page(alone)).split())
+    larger = dataclasses.replace(
+        tried, peak_allocated_bytes=3 * GIB, peak_without_trials_bytes=2 * GIB, out_of_memory=FAILED.out_of_memory
+    )
+    ends = (dataclasses.replace(alone, plans="least"), dataclasses.replace(run(larger), plans="largest"))
+    text = " ".join(drawn(program_page(dataclasses.replace(alone, plan_range=ends))).split())
+    assert "any plans 1.00 GiB to 3.00 GiB; in other steps 512 MiB to 2.00 GiB; with the largest workspaces" in text
+    assert offer not in text
+    assert offer not in " ".join(drawn(program_page(dataclasses.replace(alone, plans="least"))).split())
