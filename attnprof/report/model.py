@@ -18,7 +18,7 @@ from attnprof.report.remarks import failure_remarks, note_remarks, outcome_text,
 from attnprof.studies.model import ModelProfile
 from attnprof.units import format_bytes, format_seconds
 
-_LEGEND = '~ marks an approximate strategy. "inside operators": their temporaries, and workspaces.'
+_LEGEND = '~ marks an approximate strategy. "inside operators": their temporaries, and workspaces without a row.'
 _TRAINING = "peak and reserved are of two steps, so gradients and optimizer state are in them."
 _STEP = Column("a step", right=True, leaves=2)
 _COLUMNS = (

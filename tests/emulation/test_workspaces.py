@@ -1,6 +1,7 @@
 """Workspaces and the blocks of backward in a program on an emulated card: their names, operations and lines."""
 
 import json
+import os
 import subprocess
 import sys
 from textwrap import dedent
@@ -12,7 +13,7 @@ from attnprof.emulation.toolkit import EmulationError, find_toolkit
 from attnprof.emulation.watch.findings import BACKWARD
 from attnprof.emulation.watch.forward_places import ForwardPlaces, forward_places
 from attnprof.emulation.watch.journal import Workspace
-from attnprof.emulation.watch.workspaces import workspaces_of_calls
+from attnprof.emulation.watch.workspaces import Workspaces, match_workspaces
 
 PROGRAM = """
 import torch
@@ -65,11 +66,14 @@ def test_a_workspace_is_the_last_call_that_returned_its_address():
         call("alloc", 512, 300, 60),
     ]
     used = note(512, 300, 32)
-    assert workspaces_of_calls(calls, [used]) == {2: used}
+    assert match_workspaces(calls, [used]) == Workspaces({2: used})
     # A library that keeps its workspace is told of it again.
-    assert workspaces_of_calls(calls, [used, note(512, 300, 32, "cuBLAS")]) == {2: used}
-    # The block is too small, the call is not in the history, or no call returned the address.
-    assert workspaces_of_calls(calls, [note(1024, 41, 40), note(512, 300, 4), note(2048, 1, 40)]) == {}
+    assert match_workspaces(calls, [used, note(512, 300, 32, "cuBLAS")]) == Workspaces({2: used})
+    # The block is too small.
+    assert match_workspaces(calls, [note(1024, 41, 40)]) == Workspaces()
+    # The history begins later.
+    first, other = note(512, 300, 4), note(2048, 1, 40)
+    assert match_workspaces(calls, [first, other]) == Workspaces({}, {512: first, 2048: other})
 
 
 def test_the_origin_of_a_node_is_read_from_its_traceback():
@@ -154,3 +158,38 @@ def test_what_backward_allocates_has_the_line_of_forward(found):
     }
     # Only a node that adds up the gradient of a leaf, here the input's, belongs to no line.
     assert all(source(one) or one["operation"] == "" for one in backward)
+
+
+def test_a_models_peak_has_workspaces_beside_what_is_inside_operators(on_card):
+    code = dedent("""
+        import json, torch
+        from torch import nn
+        from attnprof.measure.worker.devices.select import open_device
+        from attnprof.measure.worker.passes.step_peak import PeakFinder
+        from attnprof.measure.worker.passes.workspaces import WorkspaceFinder
+        device = open_device("cuda")
+        model = nn.Sequential(
+            nn.Conv2d(64, 64, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 64)
+        ).to(device.name)
+        x = torch.randn(8, 64, 128, 128, device=device.name)
+        model(x).sum().backward()
+        torch.cuda.reset_peak_memory_stats()
+        finder, workspaces = PeakFinder(model, lambda: "backward", device.name), WorkspaceFinder(device)
+        finder.own("parameters", model.parameters())
+        finder.own("input", [x])
+        with workspaces, finder:
+            model(x).sum().backward()
+        named = workspaces.named(finder.peak)
+        print(json.dumps([finder.peak.held, named.held, torch.cuda.max_memory_allocated()]))
+    """)
+    environ = {**os.environ, **on_card("t4")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 0, done.stderr
+    held, named, allocated = json.loads(done.stdout)
+    workspaces = {kind: size for kind, size in named.items() if kind.endswith(" workspace")}
+    assert sum(named.values()) == sum(held.values()) == allocated
+    assert named.get("inside operators", 0) + sum(workspaces.values()) == held["inside operators"]
+    # A workspace of cuBLAS in forward and one in backward, which runs in a thread of its own.
+    assert sum(size for kind, size in workspaces.items() if kind != "cuDNN workspace") == 2 * 8519680
+    if "cuDNN workspace" in workspaces:  # an older cuDNN does not plan
+        assert named.get("inside operators", 0) < 2**20 < workspaces["cuDNN workspace"]

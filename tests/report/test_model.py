@@ -68,7 +68,7 @@ sdpa-pad: peak 2.00 GiB instead of 40.0 GiB, which does not fit; a batch of 60
 instead of 3.
 
 ~ marks an approximate strategy. "inside operators": their temporaries, and
-workspaces.
+workspaces without a row.
 peak and reserved are of two steps, so gradients and optimizer state are in
 them.
 """

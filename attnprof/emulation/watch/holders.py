@@ -12,7 +12,7 @@ from .forward_places import NO_NODE, ForwardPlaces, forward_places
 from .journal import Workspace
 from .source_lines import Place, innermost, line_of, places_of_block, rooted_in_torch
 from .source_trees import called_operator
-from .workspaces import workspaces_of_calls
+from .workspaces import match_workspaces
 
 _Owner = tuple[Place | None, Place | None, str, str, str]
 
@@ -64,14 +64,18 @@ def live_blocks(
         workspaces: the libraries' notes on their workspaces.
     """
     last = {call["addr"]: index for index, call in enumerate(calls) if call["action"] == "alloc"}
-    notes = workspaces_of_calls(calls, workspaces)
+    found = match_workspaces(calls, workspaces)
     return [
         Block(
             block["address"],
             block["size"],
-            places_of_block(block["frames"]),
+            places_of_block(block),
             forward=forward_places(block.get("forward_frames", ())),
-            workspace=notes.get(last.get(block["address"], -1)),
+            workspace=(
+                found.by_call.get(last[block["address"]])
+                if block["address"] in last
+                else found.older.get(block["address"])
+            ),
         )
         for segment in snapshot["segments"]
         for block in segment["blocks"]

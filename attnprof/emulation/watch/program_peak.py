@@ -13,8 +13,8 @@ from .findings import ProgramPeak
 from .forward_places import forward_places
 from .holders import Block, holders_of, live_blocks
 from .journal import Workspace
-from .source_lines import innermost, line_of, places_of_block
-from .workspaces import workspaces_of_calls
+from .source_lines import Place, innermost, line_of, places_of_block
+from .workspaces import Workspaces, match_workspaces
 
 # The allocator forgets older calls. A training step of a large model makes about ten thousand.
 HISTORY_CALLS = 100_000
@@ -37,17 +37,31 @@ def find_peak(
     Returns:
         The peak and its holders; None if the history does not go back to it.
     """
+    blocks, last = blocks_at_peak(snapshot, device, workspaces)
+    allocated_bytes = sum(block.size_bytes for block in blocks)
+    if allocated_bytes < _LEAST_SHARE * peak_bytes:
+        return None
+    return ProgramPeak(step, allocated_bytes, line_of(innermost(last)[0]), holders_of(blocks))
+
+
+def blocks_at_peak(
+    snapshot: dict[str, Any], device: int, workspaces: Iterable[Workspace]
+) -> tuple[list[Block], list[Place]]:
+    """Return the blocks that were live when most memory was, and the stack that allocated the last of them.
+
+    Args:
+        snapshot: from `torch.cuda.memory._snapshot()`.
+        device: the device's index.
+        workspaces: the libraries' notes on their workspaces.
+    """
     calls: list[dict[str, Any]] = snapshot["device_traces"][device]
-    now = {block.address: block for block in live_blocks(snapshot)}
+    now = {block.address: block for block in live_blocks(snapshot, calls, workspaces)}
     best_bytes, best = 0, len(calls)
     for index, live_bytes, _ in _undone(calls, now):
         if live_bytes > best_bytes:
             best_bytes, best = live_bytes, index
-    if best_bytes < _LEAST_SHARE * peak_bytes:
-        return None
-    blocks = _blocks_at(best, calls, now, workspaces_of_calls(calls, workspaces))
-    last = places_of_block(calls[best - 1]["frames"]) if best else []
-    return ProgramPeak(step, sum(block.size_bytes for block in blocks), line_of(innermost(last)[0]), holders_of(blocks))
+    blocks = _blocks_at(best, calls, now, match_workspaces(calls, workspaces))
+    return blocks, places_of_block(calls[best - 1]) if best else []
 
 
 def _undone(
@@ -80,7 +94,7 @@ def _undone(
 
 
 def _blocks_at(
-    index: int, calls: Sequence[dict[str, Any]], now: dict[int, Block], workspaces: dict[int, Workspace]
+    index: int, calls: Sequence[dict[str, Any]], now: dict[int, Block], workspaces: Workspaces
 ) -> list[Block]:
     """Return the blocks that were live before the call with this index."""
     live = next(dict(live) for at, _, live in _undone(calls, now) if at == index)
@@ -94,8 +108,9 @@ def _blocks_at(
     for address, (size, still) in live.items():
         at = allocated.get(address, -1)
         if at >= 0:
-            places, forward = places_of_block(calls[at]["frames"]), forward_places(calls[at].get("forward_frames", ()))
-            blocks.append(Block(address, size, places, still, forward, workspaces.get(at)))
+            places, forward = places_of_block(calls[at]), forward_places(calls[at].get("forward_frames", ()))
+            blocks.append(Block(address, size, places, still, forward, workspaces.by_call.get(at)))
         else:
-            blocks.append(now[address] if still else Block(address, size, None, known=False))
+            older = workspaces.older.get(address)
+            blocks.append(now[address] if still else Block(address, size, None, known=False, workspace=older))
     return blocks

@@ -32,9 +32,9 @@ def places_of(frame: FrameType | None) -> Iterator[Place]:
         frame = frame.f_back
 
 
-def places_of_block(frames: Iterable[dict[str, Any]]) -> list[Place]:
-    """Return the places in the `frames` of a block in PyTorch's memory snapshot, the innermost first."""
-    return [(frame["filename"], frame["line"], frame["name"]) for frame in frames]
+def places_of_block(block: dict[str, Any]) -> list[Place]:
+    """Return the places at which a block, or a call, in PyTorch's memory snapshot was made, the innermost first."""
+    return [(frame["filename"], frame["line"], frame["name"]) for frame in block.get("frames", ())]
 
 
 def program_places(places: Iterable[Place]) -> list[Place]:

@@ -19,6 +19,7 @@ from attnprof.measure.worker.checkpointing import checkpoint_members
 from attnprof.measure.worker.devices.base import DTYPES, Device, is_out_of_memory
 from attnprof.measure.worker.owner import leave_if_copy
 from attnprof.measure.worker.passes.step_peak import PeakFinder
+from attnprof.measure.worker.passes.workspaces import WorkspaceFinder
 from attnprof.measure.worker.user_model import UserModelError, blamed, load_model
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -132,13 +133,14 @@ class ModelStep:
         finder.own("gradients", (p.grad for p in self.model.parameters() if p.grad is not None))
         if self.optimizer is not None:
             finder.own("optimizer state", _state_tensors(self.optimizer))
-        with finder:
+        workspaces = WorkspaceFinder(self._device)
+        with workspaces, finder:
             try:
                 self()
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-        return finder.peak, finder.out_of_memory
+        return workspaces.named(finder.peak), finder.out_of_memory
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self._device.name.partition(":")[0]) if self._workload.amp else nullcontext()

@@ -17,6 +17,7 @@ import torch
 from attnprof.cases.device_state import DeviceState
 from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Estimate, Source
+from attnprof.emulation.watch.journal import Workspace
 from attnprof.measure.worker.error_text import first_line_of, text_of
 from attnprof.units import format_bytes
 from attnprof.version import __version__
@@ -101,6 +102,9 @@ class Device(Protocol):
     def estimated(self, step: Callable[[], None]) -> Estimate | None:
         """Return an estimate of a step's time on the card that is emulated; None if time can be measured."""
 
+    def workspaces(self) -> list[Workspace] | None:
+        """Return the blocks that libraries took as workspaces; None if the device does not tell."""
+
     def notes(self) -> tuple[str, ...]:
         """Return warnings about the case's numbers, a line each."""
 
@@ -119,6 +123,10 @@ class RealDevice:
 
     def estimated(self, step: Callable[[], None]) -> Estimate | None:
         """Return None: time can be measured."""
+        return None
+
+    def workspaces(self) -> list[Workspace] | None:
+        """Return None: real libraries do not tell."""
         return None
 
     def notes(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from attnprof.cases.cards import parse_cards
 from attnprof.cases.environment import Environment
 from attnprof.cases.measurement import Estimate, Source
-from attnprof.emulation.watch.journal import EmulatedDriver
+from attnprof.emulation.watch.journal import EmulatedDriver, Workspace
 from attnprof.measure.worker.devices.cuda import CudaDevice
 from attnprof.measure.worker.passes.roofline import estimated_step
 
@@ -42,6 +42,9 @@ class EmulatedDevice(CudaDevice):
     def estimated(self, step: Callable[[], None]) -> Estimate | None:
         [card] = parse_cards(os.environ["ATTNPROF_GPU"])
         return estimated_step(step, card)
+
+    def workspaces(self) -> list[Workspace] | None:
+        return self._driver.workspaces()
 
     def notes(self) -> tuple[str, ...]:
         journal = self._driver.journal()
