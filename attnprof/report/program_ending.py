@@ -21,6 +21,8 @@ _NO_REPORT = "it started no Python, or Python with -I, -E or -S, which keep attn
 _CHILD = "a child of multiprocessing"
 _STARTS_CHILD = re.compile(r"from multiprocessing\.(spawn|forkserver) import")
 _TRACEBACK = "Traceback (most recent call last)"
+# Exceptions that signals become: in Python, and in the launcher of torch.distributed.
+_OF_SIGNALS = ("KeyboardInterrupt", "torch.distributed.elastic.multiprocessing.api.SignalException")
 _RULES = " =-~^*#_"
 
 
@@ -44,13 +46,10 @@ def main_process(run: ProgramRun) -> ProcessFindings | None:
 def program_end(run: ProgramRun) -> End:
     """Return how the program ended."""
     main = main_process(run)
-    raised = main.ending.raised if main else None
-    if raised and raised.type == "KeyboardInterrupt":
-        raised = None
     if run.exit_code == 0:
         return End.FINISHED
-    if raised and not raised.caught:
-        return End.OUT_OF_MEMORY if raised.out_of_memory else End.EXCEPTION
+    if main and (by_exception := _by_exception(main)):
+        return by_exception
     if run.interrupted:
         return End.INTERRUPTED
     return End.KILLED if _signal(run) else End.EXIT_CODE
@@ -63,11 +62,21 @@ def process_end(run: ProgramRun, process: ProcessFindings) -> End:
     ending = process.ending
     if ending.exit_code == 0:
         return End.FINISHED
-    if ending.raised and not ending.raised.caught:
-        return End.OUT_OF_MEMORY if ending.raised.out_of_memory else End.EXCEPTION
+    if by_exception := _by_exception(process):
+        return by_exception
+    if ending.raised and ending.raised.type in _OF_SIGNALS:
+        return End.INTERRUPTED if run.interrupted else End.KILLED
     if ending.signal or not process.ended:
         return End.KILLED
     return End.EXIT_CODE if ending.exit_code else End.FINISHED
+
+
+def _by_exception(process: ProcessFindings) -> End | None:
+    """Return the end of a process that an exception ended, other than one that a signal became; else None."""
+    raised = process.ending.raised
+    if raised is None or raised.caught or raised.type in _OF_SIGNALS:
+        return None
+    return End.OUT_OF_MEMORY if raised.out_of_memory else End.EXCEPTION
 
 
 def is_lower_bound(run: ProgramRun, process: ProcessFindings) -> bool:
@@ -127,7 +136,7 @@ def _main_ending(run: ProgramRun, main: ProcessFindings | None) -> Iterator[Para
         by = "interrupted (Ctrl-C)" if run.interrupted == "SIGINT" else f"terminated ({run.interrupted})"
         yield from _with_lines(f"Still running when {by}{when}", _interrupted_stack(main))
     elif end is End.KILLED:
-        yield from _with_lines(_killed(run, when), main.ending.stack if main else ())
+        yield from _with_lines(_killed(run, when), _interrupted_stack(main))
     else:
         yield from _exited(run, main, when)
 
@@ -263,15 +272,16 @@ def _first_failed(run: ProgramRun, main: ProcessFindings | None) -> ProcessFindi
 def _failed(run: ProgramRun, process: ProcessFindings) -> bool:
     """Return whether a process other than the program's own counts as failed.
 
-    If the program did well, it may have terminated a process that it needed no more, or have tried out a command
-    without torch.
+    A program that does well may terminate a process that it needs no more, or try out a command without torch. An
+    interruption ends its processes too.
     """
-    end = process_end(run, process)
-    if end is End.FINISHED or program_end(run) is not End.FINISHED:
-        return end is not End.FINISHED
+    end, of_program = process_end(run, process), program_end(run)
+    if end in (End.FINISHED, End.INTERRUPTED):
+        return False
     if end is End.KILLED:
-        return process.used_cuda and process.ending.signal != "SIGTERM"
-    return bool(process.torch)
+        wanted = process.used_cuda and process.ending.signal != "SIGTERM"
+        return wanted if of_program is End.FINISHED else of_program is not End.INTERRUPTED
+    return bool(process.torch) or of_program is not End.FINISHED
 
 
 def _child(run: ProgramRun, process: ProcessFindings) -> Iterator[Paragraph]:

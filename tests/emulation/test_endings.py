@@ -15,16 +15,18 @@ from support.drawing import drawn
 
 from attnprof.cases.cards import parse_cards
 from attnprof.emulation.watch.endings import Endings, raised_of
+from attnprof.emulation.watch.findings import Ending, ProcessFindings, Raised
 from attnprof.emulation.watch.notes import Notes
 from attnprof.report.program import program_page
 from attnprof.report.program_ending import is_lower_bound, main_process, process_end, program_end
 from attnprof.studies import program
-from attnprof.studies.program import run_program
+from attnprof.studies.program import ProgramRun, run_program
 
 FAKE_TORCH = """
 __version__ = "2.14.1"
 class version: cuda = "13.0"
 class cuda: _lazy_call = staticmethod(lambda follow: None)
+class default_generator: manual_seed = staticmethod(lambda seed: None)
 class OutOfMemoryError(RuntimeError): pass
 """
 NO_CARD = " before it used the card"
@@ -263,3 +265,17 @@ def test_a_process_that_the_program_terminated_did_not_fail(run):
             process.terminate(); process.join()
     """)
     assert "failed" not in shown
+
+
+def test_an_interruption_is_no_failure_of_the_processes_that_it_ends():
+    torch = {"torch": "2.14.1", "used_cuda": True, "ended": True}
+    main = ProcessFindings(1, "python", **torch, ending=Ending(2.0, Raised("KeyboardInterrupt")))
+    child = replace(main, pid=2, ending=Ending(1.0, Raised("KeyboardInterrupt")))
+    killed = replace(main, pid=3, ending=Ending(1.0, signal="SIGTERM"))
+    failed = replace(main, pid=4, ending=Ending(1.0, Raised("ValueError", "bad")))
+    found = ProgramRun(parse_cards("t4")[0], ("python",), 130, "2.14.1", (main, child, killed), "SIGINT", pid=1)
+    assert [process_end(found, one).value for one in found.processes] == ["killed", "killed", "killed"]
+    found = replace(found, interrupted="SIGINT")
+    assert [process_end(found, one).value for one in found.processes] == ["interrupted", "interrupted", "killed"]
+    assert "failed" not in drawn(program_page(found))
+    assert "Process 4 (python) failed first:" in drawn(program_page(replace(found, processes=(main, child, failed))))
