@@ -46,7 +46,9 @@ inline Arguments look_at(const Operator &info, const IValue *args, size_t count)
       bool uniform = uniform_of(t).has_value();
       seen.any_uniform |= uniform;
       seen.all_single &= uniform || (t.numel() == 1 && bytes <= EMU_SMALL_BYTES);
-      if (!seen.strange) seen.level = std::max(seen.level, level_of(t));
+      // Operators make a tensor without values and have another one fill it, which takes it for an argument.
+      int blank = contains(info.written, i) ? EMU_TRUE : EMU_MADE_UP;
+      if (!seen.strange) seen.level = std::max(seen.level, level_of(t, blank));
     });
   }
   return seen;

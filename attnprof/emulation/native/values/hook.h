@@ -134,7 +134,7 @@ class Hook : public c10::OperatorKernel {
       const IValue *from = made ? &(is_result ? made->results[index] : made->args[index]) : nullptr;
       each_pair(to, from, [&](const at::Tensor &t, const at::Tensor &source) {
         if (!on_card(t) || !plain(t)) return;
-        if (made) store(info_, t, source, level, made->args);
+        if (made) store(info_, t, source, level, is_result, made->args);
         else if (same || !changes(is_result, index)) store_uniform(info_, t, *instead, level, is_result);
         else spoil(t, *instead);
         if (recorded && to.isTensor() && !large(t)) targets.push_back({host_of(t), {is_result, index}});

@@ -8,7 +8,9 @@
 
 namespace values {
 
-inline void store(const Operator &info, const at::Tensor &to, const at::Tensor &from, int level, const std::vector<IValue> &args) {
+// `fresh`: the tensor has its memory alone, which operators inside of this one may have used before.
+inline void store(const Operator &info, const at::Tensor &to, const at::Tensor &from, int level, bool fresh,
+                  const std::vector<IValue> &args) {
   if (!on_card(to) || !plain(to)) return;
   const void *device = to.storage().data();
   if (storage_bytes(to) > kMediumBytes) {
@@ -27,7 +29,8 @@ inline void store(const Operator &info, const at::Tensor &to, const at::Tensor &
     at.copy_(from);
     if (level == EMU_MADE_UP) settle(info, at, args);
   }
-  set_level(to, device, level);
+  if (fresh) attnprof_set_level(device, storage_bytes(to), level, EMU_WHOLE);
+  else set_level(to, device, level);
 }
 
 inline void store_uniform(const Operator &info, const at::Tensor &to, const at::Scalar &value, int level, bool fresh) {

@@ -162,13 +162,14 @@ inline void materialize(const at::Tensor &t) {
   at::from_blob(base, {elements}, at::TensorOptions(t.scalar_type())).fill_(uniform->value);
 }
 
-inline int level_of(const at::Tensor &t) {
+// `blank`: the level of memory that nobody has written yet.
+inline int level_of(const at::Tensor &t, int blank = EMU_MADE_UP) {
   if (!t.numel()) return EMU_TRUE;
   if (auto uniform = uniform_of(t)) return uniform->level;
   if (large(t)) return EMU_MADE_UP;
   Span span = span_of(t, t.storage().data());
   int level = attnprof_level(span.address, span.bytes);
-  return level == EMU_BLANK ? EMU_MADE_UP : level;
+  return level == EMU_BLANK ? blank : level;
 }
 
 inline void set_level(const at::Tensor &t, const void *storage, int level) {

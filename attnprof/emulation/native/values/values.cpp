@@ -49,7 +49,7 @@ void indices(const c10::OperatorHandle &op, DispatchKeySet, Stack *stack) {
   Below below;
   args[place] = IValue();
   op.redispatchBoxed(DispatchKeySet(DispatchKey::CPU), &args);
-  store(describe(op), result, args[0].toTensor(), EMU_TRUE, {});
+  store(describe(op), result, args[0].toTensor(), EMU_TRUE, true, {});
 }
 
 }  // namespace
