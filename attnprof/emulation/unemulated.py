@@ -89,7 +89,8 @@ PARTS = (
         "takes what one takes with its share of the batch",
         calls=r"Peer|cudaMemcpy3DPeer",
         texts=r"invalid device ordinal|Invalid device id|Invalid peer device|on CUDA device \d+ but "
-        r"torch\.cuda\.device_count\(\) is 1|device=\d+, num_gpus=1",
+        r"torch\.cuda\.device_count\(\) is 1|device=\d+, num_gpus=1|But your machine only has: \[0\]|"
+        r"Invalid CUDA 'device=",
     ),
     _part(
         "FlexAttention without torch.compile's tracing, which TORCH_COMPILE_DISABLE=1 switches off",

@@ -72,10 +72,15 @@ def process_end(run: ProgramRun, process: ProcessFindings) -> End:
 
 
 def _by_exception(process: ProcessFindings) -> End | None:
-    """Return the end of a process that an exception ended, other than one that a signal became; else None."""
+    """Return the end of a process that an exception ended, other than one that a signal became; else None.
+
+    A process that gives up while it handles an out-of-memory error ends by that.
+    """
     raised = process.ending.raised
-    if raised is None or raised.caught or raised.type in _OF_SIGNALS:
+    if raised is None or raised.type in _OF_SIGNALS:
         return None
+    if raised.caught:
+        return End.OUT_OF_MEMORY if raised.out_of_memory and process.ending.exit_code else None
     return End.OUT_OF_MEMORY if raised.out_of_memory else End.EXCEPTION
 
 

@@ -88,6 +88,12 @@ def run(monkeypatch, tmp_path):
             f"Out of memory{NO_CARD}: too large",
         ),
         (
+            "import os, torch\ntry:\n    raise torch.OutOfMemoryError('CUDA out of memory.')\n"
+            "except RuntimeError:\n    os._exit(1)",
+            "out_of_memory",
+            f"Out of memory{NO_CARD}: CUDA out of memory. train.py:3 raise",
+        ),
+        (
             "import os, sys, torch\nos.execv(sys.executable, [sys.executable, '-c', 'import torch; 1 / 0'])",
             "exception",
             f"Uncaught ZeroDivisionError{NO_CARD}: division by zero",

@@ -51,6 +51,7 @@ def test_a_call_is_put_into_words_with_what_to_do(call, words, remedy):
         ("torch.distributed.DistBackendError: NCCL error in: a.cpp:92, unhandled cuda error", "NCCL"),
         ("torch.AcceleratorError: CUDA error: invalid device ordinal", "second card"),
         ("AssertionError: Invalid device id", "second card"),
+        ("MisconfigurationException: You requested gpu: [0, 1]\n But your machine only has: [0]", "second card"),
         ("InductorError: AssertionError: libcuda.so cannot found!", "torch.compile"),
         ("RuntimeError: - f (flex_attention.py:2612): Dynamo tracing is disabled", "FlexAttention without"),
         ("ValueError: bad shape", None),
