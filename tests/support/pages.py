@@ -12,7 +12,16 @@ from attnprof.cases.case import AS_IS, Case
 from attnprof.cases.measurement import Kernel, Measurement, Outcome, StepPeak
 from attnprof.cases.record import Record
 from attnprof.cases.workload import ModelWorkload, Workload
-from attnprof.emulation.watch.findings import Line, LineHolder, OutOfMemory, ProcessFindings, ReadCounts, ReadLine
+from attnprof.emulation.watch.findings import (
+    Ending,
+    Line,
+    LineHolder,
+    OutOfMemory,
+    ProcessFindings,
+    Raised,
+    ReadCounts,
+    ReadLine,
+)
 from attnprof.report.blocks import blocks_page
 from attnprof.report.doctor import doctor_page
 from attnprof.report.gpus import cards_page
@@ -102,11 +111,13 @@ def _program(text):
         *(LineHolder(None, None, "backward", GIB, 12345, MIB) for _ in range(2)),
     )
     failure = OutOfMemory(text, GIB, 2, "forward", text, (line,), GIB, GIB, holders)
+    raised = Raised(text, f"{text}\n{text}", (line,), thread=text)
     one = ProcessFindings(
         12, text, torch=text, used_cuda=True, peak_allocated_bytes=GIB, peak_reserved_bytes=GIB, steps=2,
         peaks_so_far={1: GIB}, out_of_memory_count=2, out_of_memory=failure,
         read_lines=(ReadLine(line, line, ReadCounts(made_up=3), "branch", line),),
-        unknown=(text,), assumed=(text,), notes=(text,),
+        unknown=(text,), assumed=(text,), notes=(text,), ending=Ending(1.0, raised, 1, "", text, (line,)),
+        thread_errors=(raised,),
     )  # fmt: skip
     other = dataclasses.replace(one, pid=13, out_of_memory=None)
-    return ProgramRun(parse_cards("t4")[0], ("python", text), 1, "2.14.1", (one, other))
+    return ProgramRun(parse_cards("t4")[0], ("python", text), 1, "2.14.1", (one, other), pid=12)
