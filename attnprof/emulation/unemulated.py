@@ -67,7 +67,7 @@ PARTS = (
         "cuSOLVER (torch.linalg: svd, eigh, qr, cholesky and others) of tensors that are too large for values, or "
         "without values",
         "compute on the host, as in torch.linalg.svdvals(a.cpu()).cuda(): the report then lacks the memory of cuSOLVER",
-        calls=r"^cuSOLVER$|^cusolver|^magma",
+        calls=r"^cuSOLVER$|^cusolver|^libcusolver",
         texts=r"cusolver error|CUSOLVER_STATUS|MAGMA|in call to magma|BatchLinearAlgebra",
     ),
     _part(

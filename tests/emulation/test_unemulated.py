@@ -25,6 +25,7 @@ from attnprof.studies.program import ProgramRun
         ("cudnnCreateSpatialTransformerDescriptor", "grid_sample", "cudnn.flags(enabled=False)"),
         ("cuFFT", "torch.fft", ".cpu()"),
         ("cuSOLVER", "torch.linalg", ".cpu()"),
+        ("libcusolver.so.12", "torch.linalg", ".cpu()"),
         ("libcusparse.so.12", "torch.sparse.mm", "to_dense()"),
         ("libnccl.so.2", "NCCL", '"gloo"'),
         ("cudaDeviceEnablePeerAccess", "second card", "device_ids=[0]"),
@@ -136,9 +137,14 @@ def test_a_model_is_told_what_is_missing(on_card, tmp_path, name, shape, words):
 
 def test_calls_that_a_program_catches_are_named(on_card, tmp_path):
     text = """
-        import torch, torch.distributed
+        import torch
         sparse = torch.eye(4).to_sparse().cuda()
-        for call in (lambda: torch.nn.LSTM(4, 4).cuda(), lambda: sparse @ sparse.to_dense()):
+        calls = (
+            lambda: torch.nn.LSTM(4, 4).cuda(),
+            lambda: sparse @ sparse.to_dense(),
+            lambda: torch.linalg.svd(sparse.to_dense()),
+        )
+        for call in calls:
             try:
                 call()
             except RuntimeError:
@@ -146,7 +152,7 @@ def test_calls_that_a_program_catches_are_named(on_card, tmp_path):
     """
     (tmp_path / "train.py").write_text(dedent(text))
     done = subprocess.run(
-        [sys.executable, "-m", "attnprof", "run", "--gpu", "t4", "--", sys.executable, "train.py"],
+        [sys.executable, "-m", "attnprof", "run", "--gpu", "t4", "--no-values", "--", sys.executable, "train.py"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -155,4 +161,5 @@ def test_calls_that_a_program_catches_are_named(on_card, tmp_path):
     )
     words = " ".join(done.stdout.split())
     assert words.startswith("Finished. Not emulated: recurrent functions of cuDNN")
+    assert "Not emulated: cuSOLVER (torch.linalg: svd" in words
     assert "Not emulated: cuSPARSE (products of sparse matrices, torch.sparse.mm). Use a dense matrix" in words

@@ -95,14 +95,17 @@ CUresult cuGetErrorName(CUresult status, const char **text) {
 }
 
 /* ---- entry points ----------------------------------------------------------------------------------- */
-/* Undocumented tables: there are none. NCCL and cuSPARSE bring a CUDA runtime of their own, which is linked into them,
-   asks for one and gives up. */
+/* Undocumented tables: there are none. NCCL, cuSPARSE and cuSOLVER bring a CUDA runtime of their own, which is linked
+   into them, asks for one and gives up. The library of values stands in for cuSOLVER where it can, and tells where not. */
 CUresult cuGetExportTable(const void **table, const CUuuid *id) {
   Dl_info caller;
   if (dladdr(__builtin_return_address(0), &caller) && caller.dli_fname) {
     const char *slash = strrchr(caller.dli_fname, '/');
     const char *name = slash ? slash + 1 : caller.dli_fname;
-    if (!strncmp(name, "libnccl", 7) || !strncmp(name, "libcusparse", 11)) emu_unknown(name, 0);
+    if (!strncmp(name, "libnccl", 7) || !strncmp(name, "libcusparse", 11) ||
+        (!strncmp(name, "libcusolver", 11) && !attnprof_values_on())) {
+      emu_unknown(name, 0);
+    }
   }
   *table = NULL;
   return CUDA_ERROR_NOT_FOUND;

@@ -56,6 +56,7 @@ void emu_time_read(void); /* notes that a program asked how long something took 
 
 /* ---- shadows.c: the values of small pieces of device memory ------------------------------------------ */
 void emu_load_values(void); /* loads the library of values, if one is wanted; before any range is added */
+int attnprof_values_on(void);
 void emu_add_shadow(void *base, size_t bytes);
 void emu_drop_shadow(void *base);
 void emu_copy_from_device(void *to, const void *from, size_t bytes);
