@@ -163,3 +163,11 @@ def test_calls_that_a_program_catches_are_named(on_card, tmp_path):
     assert words.startswith("Finished. Not emulated: recurrent functions of cuDNN")
     assert "Not emulated: cuSOLVER (torch.linalg: svd" in words
     assert "Not emulated: cuSPARSE (products of sparse matrices, torch.sparse.mm). Use a dense matrix" in words
+
+
+def test_batches_of_small_matrices_that_cublas_factorises_run(on_card):
+    lines = "import torch; torch.linalg.lstsq(*[torch.eye(4).expand(3, 4, 4).contiguous().cuda()] * 2); print('ran')"
+    done = subprocess.run(
+        [sys.executable, "-c", lines], capture_output=True, text=True, check=False, env={**os.environ, **on_card("t4")}
+    )
+    assert done.stdout == "ran\n", done.stderr
