@@ -33,10 +33,12 @@ inline Arguments look_at(const Operator &info, const IValue *args, size_t count)
         return;
       }
       seen.any = true;
-      if (!plain(t)) {
+      bool resolvable = read && !contains(info.written, i) && storage_bytes(t) <= kMediumBytes;
+      if (!readable(t) || (lazy(t) && !resolvable)) {
         seen.strange = true;
         return;
       }
+      seen.all_single &= !lazy(t);
       size_t bytes = storage_bytes(t);
       seen.large |= bytes > EMU_SMALL_BYTES;
       seen.largest_medium |= bytes > kMediumBytes;

@@ -75,7 +75,7 @@ inline void copy(const c10::OperatorHandle &op, DispatchKeySet next, Stack *stac
   } else {
     if (graphs().capturing()) materialize(from), uniform.reset();
     Below below;
-    at::Tensor source = uniform ? filled_as_scalar(from, uniform->value) : host_of(from), target = host_of(to);
+    at::Tensor source = uniform ? filled_as_scalar(from, uniform->value) : resolved_host_of(from), target = host_of(to);
     target.copy_(source);
     set_level(to, to.storage().data(), level);
     if (graphs().capturing()) graphs().add([source, target] {

@@ -120,8 +120,9 @@ class Hook : public c10::OperatorKernel {
       launch(op, next, stack);
     } catch (const std::exception &error) {
       const char *library = missing_library(error.what());
-      if (library && !made) attnprof_unknown(library);
-      if (!library || !made) throw;
+      bool replaceable = made && all_strided(*made);
+      if (library && !replaceable) attnprof_unknown(library);
+      if (!library || !replaceable) throw;
       attnprof_assume((std::string(library) + " takes no workspace in " + info_.name).c_str());
       stack->resize(base);
       for (IValue &result : on_card_like(*made, args)) stack->push_back(std::move(result));
@@ -150,10 +151,18 @@ class Hook : public c10::OperatorKernel {
   // The library that is not emulated and whose absence let a kernel fail; then what the host computed takes its place.
   static const char *missing_library(const char *error) {
     static const std::pair<const char *, const char *> libraries[] = {
-        {"CUSOLVER", "cuSOLVER"}, {"CUFFT", "cuFFT"}, {"CUSPARSE", "cuSPARSE"}};
+        {"CUSOLVER", "cuSOLVER"}, {"cusolver", "cuSOLVER"}, {"CUFFT", "cuFFT"}, {"CUSPARSE", "cuSPARSE"},
+        {"cusparse", "cuSPARSE"}};
     auto found = std::find_if(std::begin(libraries), std::end(libraries),
                               [&](const auto &library) { return strstr(error, library.first); });
     return found == std::end(libraries) ? nullptr : found->second;
+  }
+
+  static bool all_strided(const Outcome &made) {
+    bool all = true;
+    for (const IValue &result : made.results)
+      each_tensor(result, [&](const at::Tensor &t) { all &= !t.defined() || t.layout() == at::kStrided; });
+    return all;
   }
 
   // Results on the device, without values yet, that are like those of the host.
@@ -199,7 +208,7 @@ class Hook : public c10::OperatorKernel {
         host.push_back(on_host(value, [&](const at::Tensor &t) {
           if (capturing) materialize(t);
           auto uniform = uniform_of(t);
-          if (!uniform) return host_of(t);
+          if (!uniform) return resolved_host_of(t);
           Below below;
           return filled_as_scalar(t, uniform->value).expand(t.sizes());
         }));

@@ -21,10 +21,12 @@ constexpr size_t kMediumBytes = 64 << 10;  // made-up values above this are comp
 constexpr size_t kCostlyBytes = 256 << 10;  // expensive operators run on values above this only if they are true
 
 inline bool on_card(const at::Tensor &t) { return t.defined() && t.is_cuda(); }
-inline bool plain(const at::Tensor &t) {
-  return t.layout() == at::kStrided && t.has_storage() && !t.is_conj() && !t.is_neg() && !t.is_nested() &&
-         !t.is_quantized() && !t.unsafeGetTensorImpl()->is_python_dispatch();
+inline bool lazy(const at::Tensor &t) { return t.is_conj() || t.is_neg(); }  // its memory holds other numbers
+inline bool readable(const at::Tensor &t) {
+  return t.layout() == at::kStrided && t.has_storage() && !t.is_nested() && !t.is_quantized() &&
+         !t.unsafeGetTensorImpl()->is_python_dispatch();
 }
+inline bool plain(const at::Tensor &t) { return readable(t) && !lazy(t); }
 inline size_t storage_bytes(const at::Tensor &t) { return t.storage().nbytes(); }
 inline bool large(const at::Tensor &t) { return storage_bytes(t) > EMU_SMALL_BYTES; }
 
@@ -138,6 +140,14 @@ inline at::Tensor host_of(const at::Tensor &t) {
   void *base = storage_bytes(t) ? attnprof_shadow(device, storage_bytes(t)) : nullptr;
   TORCH_CHECK(base || !storage_bytes(t), "no shadow");
   return over(base, device, t);
+}
+
+// The same with the numbers that the tensor stands for, which a lazy one computes only now.
+inline at::Tensor resolved_host_of(const at::Tensor &t) {
+  if (!lazy(t)) return host_of(t);
+  Below below;
+  at::Tensor made = t.is_conj() ? at::conj_physical(host_of(t)) : host_of(t);
+  return t.is_neg() ? at::neg(made) : made;
 }
 
 inline at::Tensor filled(const at::Tensor &like, const at::Scalar &value) {
