@@ -18,7 +18,7 @@ from attnprof.emulation.watch.snapshot import snapshot
 from attnprof.measure.worker.devices.base import Device
 from attnprof.measure.worker.passes.step_peak import INSIDE_OPERATORS
 
-_TOLERANCE = 0.02  # of the peak: the history has the sizes that were asked for, and blocks may be larger
+_TOLERANCE = 0.01  # of the peak: the history has the sizes that were asked for, and blocks may be larger
 
 
 class WorkspaceFinder:
@@ -50,13 +50,18 @@ class WorkspaceFinder:
                 self._workspaces[f"{block.workspace.library} workspace"] += block.size_bytes
 
     def named(self, peak: StepPeak | None) -> StepPeak | None:
-        """Return a peak in which workspaces are kinds of their own, if it is the moment that the history shows."""
-        if peak is None or abs(self._allocated_bytes - peak.allocated_bytes) > _TOLERANCE * peak.allocated_bytes:
+        """Return a peak in which workspaces are kinds of their own, if it is the moment that the history shows.
+
+        What an operator returns counts as held, although a peak inside of the operator can be before it is made. So the
+        rest can be a little below zero, and all kinds together a little above the peak.
+        """
+        tolerated = _TOLERANCE * peak.allocated_bytes if peak else 0
+        if peak is None or abs(self._allocated_bytes - peak.allocated_bytes) > tolerated:
             return peak
         rest = peak.held.get(INSIDE_OPERATORS, 0) - self._workspaces.total()
-        if rest < 0:
+        if rest < -tolerated:
             return peak
-        held = Counter({**peak.held, **self._workspaces, INSIDE_OPERATORS: rest})
+        held = Counter({**peak.held, **self._workspaces, INSIDE_OPERATORS: max(0, rest)})
         return replace(peak, held={kind: size for kind, size in held.most_common() if size})
 
 
