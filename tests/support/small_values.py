@@ -243,6 +243,8 @@ checks = {
     ),
     "cholesky": (lambda: torch.linalg.cholesky(card([[4.0, 0.0], [0.0, 9.0]])).tolist(), [[2, 0], [0, 3]]),
     "fft": (lambda: torch.fft.rfft(torch.arange(4.0, device="cuda"))[0].real.item(), 6.0),
+    "compressed sparse rows": (lambda: torch.eye(3).to_sparse_csr().cuda().values().tolist(), [1, 1, 1]),
+    "conjugate": (lambda: torch.tensor([1 + 2j]).cuda().conj().add(1).imag.item(), -2.0),
     "coalesce": (lambda: list(torch.eye(64).to_sparse().cuda().coalesce().values().shape), [64]),
     "to_sparse": (lambda: list(torch.eye(64).cuda().to_sparse().values().shape), [64]),
     "large and finite": (lambda: bool(torch.isfinite(torch.randn(large, device="cuda")).all()), True),

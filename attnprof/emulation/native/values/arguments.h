@@ -33,8 +33,8 @@ inline Arguments look_at(const Operator &info, const IValue *args, size_t count)
         return;
       }
       seen.any = true;
-      bool resolvable = read && !contains(info.written, i) && storage_bytes(t) <= kMediumBytes;
-      if (!readable(t) || (lazy(t) && !resolvable)) {
+      auto resolvable = [&] { return read && !contains(info.written, i) && storage_bytes(t) <= kMediumBytes; };
+      if (!readable(t) || (lazy(t) && !resolvable())) {
         seen.strange = true;
         return;
       }
