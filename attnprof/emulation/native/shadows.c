@@ -158,7 +158,8 @@ void attnprof_set_level(const void *address, size_t bytes, int level, int covera
     for (size_t piece = offset / PIECE_BYTES; piece * PIECE_BYTES < end; piece++) at->touched[piece] |= LEVELLED;
     for (size_t block = offset / BLOCK_BYTES; block * BLOCK_BYTES < end; block++) {
       int inner = block * BLOCK_BYTES >= offset && (block + 1) * BLOCK_BYTES <= end;
-      if (coverage == EMU_WHOLE || (coverage == EMU_DENSE && inner) || level > at->levels[block]) at->levels[block] = level;
+      if (coverage == EMU_WHOLE || (coverage == EMU_DENSE && inner) || level > at->levels[block])
+        at->levels[block] = level;
     }
   }
   pthread_mutex_unlock(&lock);

@@ -40,8 +40,8 @@ void attnprof_blank(const void *address, size_t bytes); /* forget values and lev
 /* Answer what this thread reads from the device with a value of this size, until the level is 0. With 0 bytes the
    value is a count of 8 bytes, and reads of 4 or 8 bytes are answered. */
 void attnprof_answer(const void *value, size_t bytes, int level);
-void attnprof_unknown(const char *what); /* notes a part that is not emulated */
-void attnprof_assume(const char *what); /* adds a line to the journal, after "Emulation assumes that" */
+void attnprof_unknown(const char *what);  /* notes a part that is not emulated */
+void attnprof_assume(const char *what);   /* adds a line to the journal, after "Emulation assumes that" */
 void attnprof_enter_operator(int change); /* +1 or -1: the launches of this thread belong to a known operator */
 #ifdef __cplusplus
 }

@@ -59,7 +59,8 @@ inline void copy(const c10::OperatorHandle &op, DispatchKeySet next, Stack *stac
   } else if (!on_card(from)) {
     // The same value everywhere is worth keeping, and a difference is found at once.
     size_t item = from.defined() ? from.element_size() : 0, bytes = item * from.numel();
-    const char *data = from.is_cpu() && from.is_contiguous() ? static_cast<const char *>(from.const_data_ptr()) : nullptr;
+    const char *data =
+        from.is_cpu() && from.is_contiguous() ? static_cast<const char *>(from.const_data_ptr()) : nullptr;
     if (large(to) && whole(to) && data && from.scalar_type() == to.scalar_type() && from.sizes() == to.sizes() &&
         !memcmp(data, data + item, bytes - item)) {
       Below below;
@@ -78,12 +79,13 @@ inline void copy(const c10::OperatorHandle &op, DispatchKeySet next, Stack *stac
     at::Tensor source = uniform ? filled_as_scalar(from, uniform->value) : resolved_host_of(from), target = host_of(to);
     target.copy_(source);
     set_level(to, to.storage().data(), level);
-    if (graphs().capturing()) graphs().add([source, target] {
-      if (!alive(source) || !alive(target)) return;
-      Below below;
-      target.copy_(source);
-      set_level(target, device_storage(target), level_of_host(source));
-    });
+    if (graphs().capturing())
+      graphs().add([source, target] {
+        if (!alive(source) || !alive(target)) return;
+        Below below;
+        target.copy_(source);
+        set_level(target, device_storage(target), level_of_host(source));
+      });
   }
 }
-}  // namespace values
+} // namespace values

@@ -55,4 +55,4 @@ inline int level_of_host(const at::Tensor &host) {
   int level = attnprof_level(span.address, span.bytes);
   return level == EMU_BLANK ? EMU_MADE_UP : level;
 }
-}  // namespace values
+} // namespace values

@@ -111,7 +111,7 @@ class Hook : public c10::OperatorKernel {
       if (!instead) instead = at::Scalar(0);
     }
 
-    bool equal = info_.compares && made ? made->results[0].toBool() : true;  // what is unknown is equal
+    bool equal = info_.compares && made ? made->results[0].toBool() : true; // what is unknown is equal
     Answer answer(level);
     if (info_.compares) answer.give(&equal, sizeof equal);
     else if (int64_t count = count_of(args, made); count >= 0) answer.give(&count, 0);
@@ -150,9 +150,11 @@ class Hook : public c10::OperatorKernel {
 
   // The library that is not emulated and whose absence let a kernel fail; then what the host computed takes its place.
   static const char *missing_library(const char *error) {
-    static const std::pair<const char *, const char *> libraries[] = {
-        {"CUSOLVER", "cuSOLVER"}, {"cusolver", "cuSOLVER"}, {"CUFFT", "cuFFT"}, {"CUSPARSE", "cuSPARSE"},
-        {"cusparse", "cuSPARSE"}};
+    static const std::pair<const char *, const char *> libraries[] = {{"CUSOLVER", "cuSOLVER"},
+                                                                      {"cusolver", "cuSOLVER"},
+                                                                      {"CUFFT", "cuFFT"},
+                                                                      {"CUSPARSE", "cuSPARSE"},
+                                                                      {"cusparse", "cuSPARSE"}};
     auto found = std::find_if(std::begin(libraries), std::end(libraries),
                               [&](const auto &library) { return strstr(error, library.first); });
     return found == std::end(libraries) ? nullptr : found->second;
@@ -175,8 +177,9 @@ class Hook : public c10::OperatorKernel {
     }
     for (int i : info_.written) results.push_back(args[i]);
     for (int i : info_.fresh)
-      results.push_back(mapped(made.results[i], [](const at::Tensor &t) { return t.defined(); }, [&](const at::Tensor &t) {
-        return at::empty_strided(t.sizes(), t.strides(), t.options().device(device)); }));
+      results.push_back(mapped(
+          made.results[i], [](const at::Tensor &t) { return t.defined(); },
+          [&](const at::Tensor &t) { return at::empty_strided(t.sizes(), t.strides(), t.options().device(device)); }));
     return results;
   }
 
@@ -199,8 +202,10 @@ class Hook : public c10::OperatorKernel {
   std::optional<Outcome> attempt(const c10::OperatorHandle &op, const std::vector<IValue> &args,
                                  std::vector<IValue> &host, int level) const {
     std::string name = op.schema().name() + "." + op.schema().overload_name();
-    for (const IValue &value : args) each_tensor(value, [&](const at::Tensor &t) {
-      if (t.defined()) name += ' ', name += t.dtype().name(); });
+    for (const IValue &value : args)
+      each_tensor(value, [&](const at::Tensor &t) {
+        if (t.defined()) name += ' ', name += t.dtype().name();
+      });
     if (refusals().known(name)) return {};
     bool capturing = graphs().capturing();
     try {
@@ -219,7 +224,8 @@ class Hook : public c10::OperatorKernel {
       if (level == EMU_MADE_UP || refuses) refusals().add(name);
       if (level == EMU_TRUE && (strstr(error.what(), "out of range") || strstr(error.what(), "out of bounds")))
         attnprof_assume(("the program goes on after an index out of range in " + info_.name +
-                         ", where a real card stops it with a device-side assertion").c_str());
+                         ", where a real card stops it with a device-side assertion")
+                            .c_str());
       return {};
     }
   }
@@ -241,4 +247,4 @@ class Hook : public c10::OperatorKernel {
 
   const Operator info_;
 };
-}  // namespace values
+} // namespace values

@@ -23,8 +23,11 @@ inline bool verbose() {
 template <typename F>
 void each_tensor(const IValue &value, F f) {
   if (value.isTensor()) f(value.toTensor());
-  else if (value.isTensorList()) for (const at::Tensor &t : value.toTensorVector()) f(t);
-  else if (value.isList()) for (const IValue &item : value.toListRef()) if (item.isTensor()) f(item.toTensor());
+  else if (value.isTensorList())
+    for (const at::Tensor &t : value.toTensorVector()) f(t);
+  else if (value.isList())
+    for (const IValue &item : value.toListRef())
+      if (item.isTensor()) f(item.toTensor());
 }
 
 // The argument with each tensor for which `chosen` holds replaced.
@@ -46,7 +49,9 @@ IValue mapped(const IValue &value, Chosen chosen, F f) {
   return value;
 }
 template <typename F>
-IValue on_host(const IValue &value, F f) { return mapped(value, on_card, f); }
+IValue on_host(const IValue &value, F f) {
+  return mapped(value, on_card, f);
+}
 
 // Give memory of results that are gone back to the system. Blocks of the allocator that live on between them would keep
 // it from being used again.
@@ -59,7 +64,7 @@ inline void trim(size_t bytes) {
 }
 
 struct Outcome {
-  std::vector<IValue> args;  // with copies of what is written, after the run
+  std::vector<IValue> args; // with copies of what is written, after the run
   Stack results;
 };
 
@@ -73,23 +78,27 @@ inline Outcome run_on_host(const c10::OperatorHandle &op, const Operator &info, 
   for (size_t i = 0; i < args.size(); i++) {
     if (int(i) == info.generator) made.args.push_back(at::detail::createCPUGenerator(seed));
     else if (contains(info.out, i))
-      made.args.push_back(mapped(args[i], defined, [](const at::Tensor &t) {
-        return at::empty({0}, at::TensorOptions(t.scalar_type())); }));
+      made.args.push_back(mapped(
+          args[i], defined, [](const at::Tensor &t) { return at::empty({0}, at::TensorOptions(t.scalar_type())); }));
     else if (contains(info.written, i))
       made.args.push_back(mapped(args[i], defined, [&](const at::Tensor &t) {
-        return info.overwrites ? at::empty(t.sizes(), at::TensorOptions(t.scalar_type())) : t.clone(); }));
+        return info.overwrites ? at::empty(t.sizes(), at::TensorOptions(t.scalar_type())) : t.clone();
+      }));
     else made.args.push_back(args[i]);
   }
   if (info.random && info.generator < 0) seeded.emplace(seed);
   made.results = made.args;
   op.redispatchBoxed(DispatchKeySet(DispatchKey::CPU), &made.results);
   for (const IValue &result : made.results)
-    each_tensor(result, [](const at::Tensor &t) { if (t.defined()) trim(t.nbytes()); });
+    each_tensor(result, [](const at::Tensor &t) {
+      if (t.defined()) trim(t.nbytes());
+    });
   return made;
 }
 
 inline bool is_finite(const at::Scalar &value) {
-  if (value.isComplex()) return std::isfinite(value.toComplexDouble().real()) && std::isfinite(value.toComplexDouble().imag());
+  if (value.isComplex())
+    return std::isfinite(value.toComplexDouble().real()) && std::isfinite(value.toComplexDouble().imag());
   return !value.isFloatingPoint() || std::isfinite(value.toDouble());
 }
 
@@ -99,7 +108,8 @@ inline bool any_infinite(const std::vector<IValue> &args) {
   for (const IValue &value : args) {
     if (value.isScalar()) found |= !is_finite(value.toScalar());
     each_tensor(value, [&](const at::Tensor &t) {
-      if (t.defined() && t.is_cpu() && t.is_floating_point() && t.numel()) found |= at::isinf(t).any().item<bool>(); });
+      if (t.defined() && t.is_cpu() && t.is_floating_point() && t.numel()) found |= at::isinf(t).any().item<bool>();
+    });
   }
   return found;
 }
@@ -119,4 +129,4 @@ inline void settle(const Operator &info, const at::Tensor &made_up, const std::v
   }
   if (made_up.numel() == 1) made_up.fill_(harmless(info, made_up, made_up.item()));
 }
-}  // namespace values
+} // namespace values

@@ -13,27 +13,27 @@ namespace values {
 
 struct Operator {
   std::string name;
-  bool passes = false;       // makes a view, or nothing that has values
-  bool cpu = false;          // there is a CPU kernel, and it may run
-  bool random = false;       // draws random numbers
-  bool overwrites = false;   // does not read what it writes
-  bool product = false;      // its work is not in proportion to the size of its arguments
-  bool convolves = false;    // nor is this one's
+  bool passes = false;     // makes a view, or nothing that has values
+  bool cpu = false;        // there is a CPU kernel, and it may run
+  bool random = false;     // draws random numbers
+  bool overwrites = false; // does not read what it writes
+  bool product = false;    // its work is not in proportion to the size of its arguments
+  bool convolves = false;  // nor is this one's
   bool costly = false;
-  bool pointwise = false;    // each element of the result depends on one element of each argument
-  bool moves = false;        // the elements of the result are elements of the arguments
-  bool many = false;         // works on lists of tensors, as optimizers do
-  bool unscales = false;     // GradScaler's check for gradients that are not finite
-  bool reads = false;        // returns a value to the host
+  bool pointwise = false; // each element of the result depends on one element of each argument
+  bool moves = false;     // the elements of the result are elements of the arguments
+  bool many = false;      // works on lists of tensors, as optimizers do
+  bool unscales = false;  // GradScaler's check for gradients that are not finite
+  bool reads = false;     // returns a value to the host
   bool copies = false;
-  bool compares = false;     // its answer is one byte that it reads back from the device itself
-  bool totals = false;       // a loss, or a sum, mean or deviation
-  bool yes = false;          // answers a question that is Yes where nothing is wrong
-  int counted = -1;          // the result whose size is read back from the device
-  int generator = -1;        // the argument that is a random number generator
-  std::vector<int> written;  // arguments that are changed in place
-  std::vector<int> out;      // arguments that only receive a result
-  std::vector<int> fresh;    // results that are new tensors
+  bool compares = false;    // its answer is one byte that it reads back from the device itself
+  bool totals = false;      // a loss, or a sum, mean or deviation
+  bool yes = false;         // answers a question that is Yes where nothing is wrong
+  int counted = -1;         // the result whose size is read back from the device
+  int generator = -1;       // the argument that is a random number generator
+  std::vector<int> written; // arguments that are changed in place
+  std::vector<int> out;     // arguments that only receive a result
+  std::vector<int> fresh;   // results that are new tensors
 };
 
 inline bool contains(const std::vector<int> &list, size_t index) {
@@ -73,25 +73,42 @@ inline Operator describe(const c10::OperatorHandle &op) {
   }
   auto named = [&](const std::unordered_set<std::string> &names) { return names.count(made.name) > 0; };
   auto has_part = [&](std::initializer_list<const char *> parts) {
-    return std::any_of(parts.begin(), parts.end(), [&](const char *part) { return made.name.find(part) != std::string::npos; });
+    return std::any_of(parts.begin(), parts.end(),
+                       [&](const char *part) { return made.name.find(part) != std::string::npos; });
   };
   static const std::unordered_set<std::string> passing = {
-      "aten::resize_", "aten::resize_as_", "aten::set_", "aten::record_stream", "aten::_reshape_alias", "aten::empty",
-      "aten::empty_strided", "aten::_pin_memory", "aten::is_pinned", "aten::is_set_to", "aten::storage_resize_",
-      "aten::_resize_output_", "aten::resize"};
+      "aten::resize_",       "aten::resize_as_",      "aten::set_",
+      "aten::record_stream", "aten::_reshape_alias",  "aten::empty",
+      "aten::empty_strided", "aten::_pin_memory",     "aten::is_pinned",
+      "aten::is_set_to",     "aten::storage_resize_", "aten::_resize_output_",
+      "aten::resize"};
   static const std::unordered_set<std::string> overwriting = {
-      "aten::copy_", "aten::fill_", "aten::zero_", "aten::normal_", "aten::uniform_", "aten::random_",
-      "aten::exponential_", "aten::cauchy_", "aten::log_normal_", "aten::geometric_", "aten::bernoulli_"};
-  static const std::unordered_set<std::string> products = {
-      "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::addbmm", "aten::_addmm_activation",
-      "aten::addmm_", "aten::baddbmm_", "aten::_int_mm", "aten::_cdist_forward", "aten::grid_sampler_2d"};
-  static const std::unordered_set<std::string> moving = {
-      "aten::cat", "aten::index", "aten::_unsafe_index", "aten::index_select", "aten::gather", "aten::flip",
-      "aten::roll", "aten::embedding", "aten::stack"};
-  static const std::unordered_map<std::string, int> counts = {
-      {"aten::nonzero", 0}, {"aten::masked_select", 0}, {"aten::_unique2", 0}, {"aten::_unique", 0},
-      {"aten::unique_consecutive", 0}, {"aten::unique_dim", 0}, {"aten::unique_dim_consecutive", 0},
-      {"aten::_coalesce", 0}, {"torchvision::nms", 0}};
+      "aten::copy_",       "aten::fill_",      "aten::zero_",        "aten::normal_",
+      "aten::uniform_",    "aten::random_",    "aten::exponential_", "aten::cauchy_",
+      "aten::log_normal_", "aten::geometric_", "aten::bernoulli_"};
+  static const std::unordered_set<std::string> products = {"aten::mm",
+                                                           "aten::addmm",
+                                                           "aten::bmm",
+                                                           "aten::baddbmm",
+                                                           "aten::addbmm",
+                                                           "aten::_addmm_activation",
+                                                           "aten::addmm_",
+                                                           "aten::baddbmm_",
+                                                           "aten::_int_mm",
+                                                           "aten::_cdist_forward",
+                                                           "aten::grid_sampler_2d"};
+  static const std::unordered_set<std::string> moving = {"aten::cat",          "aten::index",     "aten::_unsafe_index",
+                                                         "aten::index_select", "aten::gather",    "aten::flip",
+                                                         "aten::roll",         "aten::embedding", "aten::stack"};
+  static const std::unordered_map<std::string, int> counts = {{"aten::nonzero", 0},
+                                                              {"aten::masked_select", 0},
+                                                              {"aten::_unique2", 0},
+                                                              {"aten::_unique", 0},
+                                                              {"aten::unique_consecutive", 0},
+                                                              {"aten::unique_dim", 0},
+                                                              {"aten::unique_dim_consecutive", 0},
+                                                              {"aten::_coalesce", 0},
+                                                              {"torchvision::nms", 0}};
   made.reads = made.name == "aten::_local_scalar_dense";
   made.compares = made.name == "aten::equal";
   bool answers = tensors || !made.written.empty() || made.reads || made.compares;
@@ -119,4 +136,4 @@ inline Operator describe(const c10::OperatorHandle &op) {
              op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd);
   return made;
 }
-}  // namespace values
+} // namespace values

@@ -10,13 +10,13 @@ namespace values {
 
 inline uint64_t seed_of(const c10::IValue *argument) {
   static std::atomic<uint64_t> draws{0};
-  uint64_t seed = 0xcbf29ce484222325ull;  // FNV-1a over the bytes of the state
+  uint64_t seed = 0xcbf29ce484222325ull; // FNV-1a over the bytes of the state
   try {
     auto given = argument && !argument->isNone() ? argument->toGenerator()
                                                  : at::globalContext().defaultGenerator(at::Device(at::kCUDA, 0));
     auto state = given.get_state();
     for (int64_t i = 0; i < state.numel(); i++) seed = (seed ^ state.const_data_ptr<uint8_t>()[i]) * 0x100000001b3ull;
-  } catch (const std::exception &) {  // a state cannot be read while a graph is captured
+  } catch (const std::exception &) { // a state cannot be read while a graph is captured
     seed ^= ++draws;
   }
   return seed;
@@ -39,4 +39,4 @@ class SeededDefault {
   at::Generator generator_;
   at::Tensor saved_;
 };
-}  // namespace values
+} // namespace values

@@ -62,7 +62,7 @@ inline void each_pair(const IValue &to, const IValue *from, F f) {
 
 // At each replay of the graph: the same kernel on the same memory.
 inline void record(const c10::OperatorHandle &op, const Operator &info, const std::vector<IValue> &host,
-            const std::vector<std::pair<at::Tensor, std::pair<bool, size_t>>> &targets) {
+                   const std::vector<std::pair<at::Tensor, std::pair<bool, size_t>>> &targets) {
   graphs().add([op, &info, host, targets] {
     int level = info.random ? EMU_DRAWN : EMU_TRUE;
     bool there = true;
@@ -93,4 +93,4 @@ inline void record(const c10::OperatorHandle &op, const Operator &info, const st
     }
   });
 }
-}  // namespace values
+} // namespace values

@@ -18,10 +18,10 @@ using c10::DispatchKey;
 using c10::DispatchKeySet;
 
 constexpr size_t kMediumBytes = 64 << 10;  // made-up values above this are computed only if they are not all the same
-constexpr size_t kCostlyBytes = 256 << 10;  // expensive operators run on values above this only if they are true
+constexpr size_t kCostlyBytes = 256 << 10; // expensive operators run on values above this only if they are true
 
 inline bool on_card(const at::Tensor &t) { return t.defined() && t.is_cuda(); }
-inline bool lazy(const at::Tensor &t) { return t.is_conj() || t.is_neg(); }  // its memory holds other numbers
+inline bool lazy(const at::Tensor &t) { return t.is_conj() || t.is_neg(); } // its memory holds other numbers
 inline bool readable(const at::Tensor &t) {
   return t.layout() == at::kStrided && t.has_storage() && !t.is_nested() && !t.is_quantized() &&
          !t.unsafeGetTensorImpl()->is_python_dispatch();
@@ -59,11 +59,11 @@ class Below {
   c10::impl::ExcludeDispatchKeyGuard keys_{
       c10::autograd_dispatch_keyset_with_ADInplaceOrView | c10::autocast_dispatch_keyset |
       DispatchKeySet({DispatchKey::Python, DispatchKey::PythonTLSSnapshot, DispatchKey::PythonDispatcher,
-                      DispatchKey::PreDispatch, DispatchKey::Functionalize,
-                      DispatchKey::FuncTorchDynamicLayerFrontMode, DispatchKey::FuncTorchDynamicLayerBackMode,
-                      DispatchKey::FuncTorchBatched, DispatchKey::FuncTorchVmapMode, DispatchKey::Tracer})};
+                      DispatchKey::PreDispatch, DispatchKey::Functionalize, DispatchKey::FuncTorchDynamicLayerFrontMode,
+                      DispatchKey::FuncTorchDynamicLayerBackMode, DispatchKey::FuncTorchBatched,
+                      DispatchKey::FuncTorchVmapMode, DispatchKey::Tracer})};
   c10::ParallelGuard serial_{true};
-  at::RecordFunctionGuard unrecorded_{false};  // a profiler of the program does not see this
+  at::RecordFunctionGuard unrecorded_{false}; // a profiler of the program does not see this
 };
 
 // A value that a whole storage is filled with, without being in its shadow: for large storages, and for values that are
@@ -94,7 +94,7 @@ class Uniforms {
   std::unordered_map<const void *, Uniform> by_storage_;
 };
 inline Uniforms &uniforms() {
-  static Uniforms *made = new Uniforms;  // never destroyed: threads may outlive the end of main
+  static Uniforms *made = new Uniforms; // never destroyed: threads may outlive the end of main
   return *made;
 }
 inline std::optional<Uniform> uniform_of(const at::Tensor &t) {
@@ -204,4 +204,4 @@ inline void make_up(const at::Tensor &t, const at::Scalar &value) {
   }
   set_level(t, device, EMU_MADE_UP);
 }
-}  // namespace values
+} // namespace values

@@ -52,7 +52,7 @@ void indices(const c10::OperatorHandle &op, DispatchKeySet, Stack *stack) {
   store(describe(op), result, args[0].toTensor(), EMU_TRUE, true, {});
 }
 
-}  // namespace
+} // namespace
 
 void take_operators() {
   static std::mutex *lock = new std::mutex;
@@ -65,10 +65,10 @@ void take_operators() {
     seen->insert(text);
     bool is_indices = name.name == "aten::tril_indices" || name.name == "aten::triu_indices";
     if (is_indices) {
-      c10::WarningUtils::WarningHandlerGuard silent(&quiet());  // it says that a kernel is replaced
+      c10::WarningUtils::WarningHandlerGuard silent(&quiet()); // it says that a kernel is replaced
       registered().push_back(c10::Dispatcher::singleton().registerImpl(
-          op->operator_name(), DispatchKey::BackendSelect,
-          c10::KernelFunction::makeFromBoxedFunction<&indices>(), std::nullopt, nullptr, "attnprof"));
+          op->operator_name(), DispatchKey::BackendSelect, c10::KernelFunction::makeFromBoxedFunction<&indices>(),
+          std::nullopt, nullptr, "attnprof"));
     }
     if (op->hasKernelForDispatchKey(DispatchKey::BackendSelect)) continue;
     registered().push_back(c10::Dispatcher::singleton().registerImpl(
@@ -83,13 +83,13 @@ const ValueCalls the_calls = {
     [](unsigned long long graph) { graphs().replay(graph); },
     [](unsigned long long graph) { graphs().forget(graph); },
 };
-}  // namespace
-}  // namespace values
+} // namespace
+} // namespace values
 
 extern "C" const ValueCalls *attnprof_values_start() {
   try {
     static auto listening = c10::Dispatcher::singleton().addRegistrationListener(std::make_unique<values::Arrivals>());
-    values::news = false;  // it was told of all the operators that are there
+    values::news = false; // it was told of all the operators that are there
     values::take_operators();
   } catch (const std::exception &error) {
     if (values::verbose()) fprintf(stderr, "values: %s\n", error.what());
