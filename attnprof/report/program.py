@@ -238,16 +238,20 @@ def _over_plans(run: ProgramRun) -> dict[str, str]:
     """Return the peaks over cuDNN's plans that a card could choose, if the program ran with the ends of the range."""
     if not run.plan_range:
         return {}
-    ends = [[one for one in each.processes if one.used_cuda] for each in run.plan_range]
-    peaks = [max((one.peak_allocated_bytes for one in end), default=0) for end in ends]
-    others = [max((one.peak_without_trials_bytes or 0 for one in end), default=0) for end in ends]
-    text = " to ".join(map(format_bytes, peaks))
+    runs = [each for each in (run, *run.plan_range) if each.processes]
+    text = _range_text([max(one.peak_allocated_bytes for one in each.processes) for each in runs])
+    others = [max(one.peak_without_trials_bytes or 0 for one in each.processes) for each in runs]
     if any(others):
-        text += f"; in other steps {' to '.join(map(format_bytes, others))}"
-    for each, end in zip(run.plan_range, ends, strict=True):
-        if any(one.out_of_memory for one in end):
+        text += f"; in other steps {_range_text(others)}"
+    for each in run.plan_range:
+        if any(one.out_of_memory for one in each.processes):
             text += f"; with the {each.plans} workspaces memory runs out"
     return {"any plans": text}
+
+
+def _range_text(counts: Sequence[int]) -> str:
+    """Return the least and the largest count. A plan with more workspace can make the peak lower, if seldom."""
+    return " to ".join(dict.fromkeys(map(format_bytes, (min(counts), max(counts)))))
 
 
 def _steps(process: ProcessFindings) -> str:
