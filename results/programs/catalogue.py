@@ -158,8 +158,8 @@ PROGRAMS: tuple[Program, ...] = (
     _library("Lightning", "lightning", "lightning_fit.py", True),
     _library("DDP over gloo", "torch", "ddp_gloo.py", True),
     _library("DQN of torchrl", "torchrl", "dqn.py"),
-    _library("TabNet", "pytorch-tabnet", "tabnet.py"),
+    _library("TabNet", "pytorch-tabnet", "tabnet.py", True),
     _library("GradScaler", "torch", "grad_scaler.py", True),
-    _library("3-D U-Net", "monai", "monai_window.py"),
+    _library("3-D U-Net", "monai", "monai_window.py", True),
     _library("sentences", "torch", "sentence_lengths.py", True),
 )
