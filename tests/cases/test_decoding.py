@@ -31,7 +31,9 @@ from attnprof.errors import AttnprofError
 
 # The lines of results/hostile are counts.
 RESULTS = [
-    path for path in sorted((Path(__file__).parents[2] / "results").rglob("*.jsonl")) if path.parent.name != "hostile"
+    path
+    for path in sorted((Path(__file__).parents[2] / "results").rglob("*.jsonl"))
+    if path.parent.name not in ("hostile", "programs")  # they have rows of another kind
 ]
 
 words = st.text(st.characters(codec="utf-8"), max_size=12)
