@@ -9,6 +9,11 @@ from functools import cache
 
 import pytest
 
+from attnprof.cases.case import AS_IS, Case
+from attnprof.cases.settings import Settings
+from attnprof.cases.workload import ModelWorkload
+from attnprof.measure.runner import Runner
+
 CONVOLUTIONS = """
 import ctypes, json, torch
 torch.backends.cudnn.benchmark = benchmark
@@ -78,3 +83,20 @@ def test_times_between_events_count_operations(on_card):
     times = run(on_card("t4"), TIMES)
     assert times == pytest.approx([0.01, 0.02, 1.01])
     assert times == run(on_card("t4"), TIMES)
+
+
+def test_a_model_with_which_plans_are_tried_reserves_what_it_allocates(on_card, tmp_path):
+    (tmp_path / "net.py").write_text("""
+import torch
+torch.backends.cudnn.benchmark = True
+net = torch.nn.Conv2d(64, 64, 3, padding=1)
+""")
+    workload = ModelWorkload(16, 1, 1, 1, mode="forward", target=f"{tmp_path / 'net.py'}:net", inputs="64x64x64")
+    settings = Settings(device="cuda", timeout_seconds=120, memory_only=True)
+    with Runner(settings, environ=on_card("t4")) as runner:
+        result = runner.measure(Case(workload, AS_IS))
+    memory = result.measurement.memory
+    assert memory is not None, result.reason
+    assert memory.first_step_bytes > memory.step_bytes
+    assert memory.peak_reserved_bytes >= memory.peak_allocated_bytes
+    assert any("cuDNN" in note for note in result.measurement.notes)

@@ -225,13 +225,15 @@ def _read_memory(run: CaseMeasurement) -> None:
     start = time.perf_counter()
     later = run.device.read(run.step)
     run.step_seconds = time.perf_counter() - start
+    reserved = [one.reserved_bytes for one in (first, later) if one.reserved_bytes is not None]
     memory = Memory(
         baseline_bytes=baseline_bytes,
         first_step_bytes=first.peak_bytes,
         retained_bytes=first.left_bytes,
         step_bytes=later.peak_bytes,
         peak_allocated_bytes=baseline_bytes + max(first.peak_bytes, first.left_bytes + later.peak_bytes),
-        peak_reserved_bytes=later.reserved_bytes,
+        # PyTorch empties its cache when it has tried cuDNN's plans, in the first step.
+        peak_reserved_bytes=max(reserved) if reserved else None,
         device_bytes=later.device_bytes,
         context_bytes=later.context_bytes,
         peak_resident_bytes=first.resident_bytes,
