@@ -91,7 +91,7 @@ def test_the_origin_of_a_node_is_read_from_its_traceback():
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What is found of PROGRAM."""
+    """Return the findings of a run of PROGRAM."""
     try:
         find_toolkit()
     except EmulationError as error:

@@ -50,7 +50,7 @@ def mark_nodes(notes: Notes) -> None:
         return
 
     def mark(node: Any) -> None:
-        # What is raised in here would end the program's operation.
+        # An exception that is raised in here would end the program's operation.
         with notes.record_errors("finding the line of a node"):
             name = type(node).__name__
             if name != _GRADIENT and _KEY not in node.metadata:

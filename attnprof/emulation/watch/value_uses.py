@@ -102,7 +102,7 @@ class _Follower:
             if name in SIZED_ON_CARD:
                 return _at(node, SIZE)
             return self.of_result(node) if name in PASSING or prints(node.func) else _at(node, UNKNOWN)
-        # Of a mask that is an index the elements are counted.
+        # A mask that is an index makes a size: its elements are counted.
         return _at(node, SIZE) if isinstance(node, ast.Subscript) else self.of_result(node)
 
     def of_result(self, node: ast.AST) -> _Uses:
