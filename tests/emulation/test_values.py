@@ -249,3 +249,18 @@ def test_the_report_tells_why_there_are_no_values(printed):
         ATTNPROF_NO_VALUES="no compiler",
     )
     assert assumed == ["all values on the card are zeros: no compiler"]
+
+
+def test_a_block_is_not_proven_by_made_up_values(printed):
+    refusal = printed("""
+        import json, attnprof
+        block = attnprof.SelfAttention2d(16, "naive").cuda()
+        from attnprof.patching.swaps import _require_values
+        from attnprof.patching.not_recognised import NotRecognisedError
+        try:
+            _require_values(block)
+            print(json.dumps("proven"))
+        except NotRecognisedError as error:
+            print(json.dumps(str(error)))
+    """)
+    assert "computes nothing" in refusal
